@@ -1,0 +1,52 @@
+"""Program text: prelude, defines and kernel file of one language, joined. Includes of our own `c/` folder are pasted in."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib import resources
+from typing import Literal
+
+from portable_nn_kernels.launch import Define
+
+Language = Literal["opencl", "cuda"]
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([\w.]+)"[^\n]*$', re.MULTILINE)
+
+
+@lru_cache(maxsize=None)
+def kernel_file(name: str) -> str:
+    """Return the text of `c/<name>` as it is written."""
+    return (resources.files("portable_nn_kernels") / "c" / name).read_text(encoding="utf-8")
+
+
+def _pasted(text: str, seen: set[str]) -> str:
+    def paste(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name in seen:
+            return ""
+        seen.add(name)
+        return _pasted(kernel_file(name), seen)
+
+    return _INCLUDE.sub(paste, text)
+
+
+@lru_cache(maxsize=1024)
+def program_text(source: str, defines: tuple[tuple[str, Define], ...], language: Language) -> str:
+    """Return what a compiler of `language` is given.
+
+    Parameters
+    ----------
+    source : str
+        A file name of `c/`, or kernel text itself (which contains a newline).
+    defines : tuple of (name, value)
+        Compile-time constants. Names that start with ``PNN_`` (``PNN_F64``) come before the prelude, which reads
+        them; the others after it, so that they cannot disturb it.
+    language : "opencl" or "cuda"
+        HIP is given the CUDA text.
+    """
+    before = [f"#define {name} {value}" for name, value in defines if name.startswith("PNN_")]
+    after = [f"#define {name} {value}" for name, value in defines if not name.startswith("PNN_")]
+    seen = {"prelude_common.h"}
+    text = source if "\n" in source else kernel_file(source)
+    parts = [*before, kernel_file(f"prelude_{language}.h"), kernel_file("prelude_common.h"), *after, _pasted(text, seen)]
+    return "\n".join(parts) + "\n"
