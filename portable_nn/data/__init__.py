@@ -1,0 +1,19 @@
+"""Data sets as NumPy arrays: reading, splitting, normalising, batching. NumPy only; Pillow and scikit-learn late."""
+
+from .batches import Batch as Batch
+from .batches import Batches as Batches
+from .dataset import Dataset as Dataset
+from .dataset import check_every_class as check_every_class
+from .digits import read_digits as read_digits
+from .folder import read_image as read_image
+from .folder import read_image_folder as read_image_folder
+from .idx import read_idx as read_idx
+from .idx import read_idx_folder as read_idx_folder
+from .npz import read_npz as read_npz
+from .split import load as load
+from .split import stratified_split as stratified_split
+from .transform import Normalisation as Normalisation
+from .transform import draw_shifts as draw_shifts
+from .transform import measure_normalisation as measure_normalisation
+from .transform import shift_images as shift_images
+from .vision import MissingExtra as MissingExtra
