@@ -16,4 +16,4 @@ from .transform import Normalisation as Normalisation
 from .transform import draw_shifts as draw_shifts
 from .transform import measure_normalisation as measure_normalisation
 from .transform import shift_images as shift_images
-from .vision import MissingExtra as MissingExtra
+from .vision import MissingExtraError as MissingExtraError

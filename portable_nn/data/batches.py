@@ -71,8 +71,8 @@ class Batches:
             raise SettingError(f"batch_size is {self.batch_size} but at least 1 is needed")
         if self.drop_last and self.batch_size > len(self.dataset):
             raise SettingError(
-                f"batch_size is {self.batch_size} with drop_last but {self.dataset.name} has {len(self.dataset)} images, "
-                "so no batch would be left; use a smaller batch_size or drop_last=False"
+                f"batch_size is {self.batch_size} with drop_last but {self.dataset.name} has {len(self.dataset)} "
+                "images, so no batch would be left; use a smaller batch_size or drop_last=False"
             )
         height, width = self.dataset.image_shape[1:]
         if not 0 <= self.shift < min(height, width):
@@ -86,7 +86,7 @@ class Batches:
         return whole if self.drop_last or not rest else whole + 1
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """The order of one epoch: a permutation of 0 .. N-1, (N,) int64."""
+        """Give the order of one epoch: a permutation of 0 .. N-1, (N,) int64."""
         count = len(self.dataset)
         return random_order(count, self.seed, SHUFFLE, epoch) if self.shuffle else np.arange(count, dtype=np.int64)
 

@@ -143,8 +143,8 @@ def check_every_class(dataset: Dataset) -> None:
     if empty.size:
         names = _shorten(tuple(f"{dataset.classes[k]!r} (label {k})" for k in empty))
         raise DataError(
-            f"{dataset.name}: no image among {len(dataset)} for {empty.size} of {len(dataset.classes)} classes: {names}; "
-            "add images of it, or renumber the labels without the gap"
+            f"{dataset.name}: no image among {len(dataset)} for {empty.size} of {len(dataset.classes)} classes: "
+            f"{names}; add images of it, or renumber the labels without the gap"
         )
 
 

@@ -18,7 +18,7 @@ def read_digits() -> Dataset:
 
     Raises
     ------
-    MissingExtra
+    MissingExtraError
         scikit-learn is not installed.
 
     References

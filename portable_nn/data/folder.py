@@ -24,7 +24,7 @@ CHUNK = 64
 MODES = {1: "L", 3: "RGB"}
 
 
-class _Corrupt(Exception):
+class _CorruptError(Exception):
     """One file that cannot be decoded, with the reason."""
 
 
@@ -50,14 +50,14 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None, channels: 
         A file that is missing, corrupt, or deeper than 8 bits per channel.
     SettingError
         `channels` other than 1 and 3, or a size below 1.
-    MissingExtra
+    MissingExtraError
         Pillow is not installed.
     """
     _check_settings(size, channels)
     require("PIL.Image", "reading images")
     try:
         return _decode(Path(path), size, channels)
-    except _Corrupt as error:
+    except _CorruptError as error:
         raise DataError(f"{path}: {error}") from error
 
 
@@ -100,7 +100,7 @@ def read_image_folder(
         No images, an empty class, test classes unknown to training, corrupt files, sizes or channels that differ.
     SettingError
         A setting outside its range.
-    MissingExtra
+    MissingExtraError
         Pillow is not installed.
     """
     folder = Path(folder)
@@ -169,7 +169,9 @@ def _read_tree(
         paths += images
         labels += [label] * len(images)
     decoded = _decode_all(paths, size, channels, workers)
-    bad = [f"{path}: {result}" for path, result in zip(paths, decoded, strict=True) if isinstance(result, _Corrupt)]
+    bad = [
+        f"{path}: {result}" for path, result in zip(paths, decoded, strict=True) if isinstance(result, _CorruptError)
+    ]
     if bad and on_error == "raise":
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise DataError(
@@ -178,7 +180,7 @@ def _read_tree(
         )
     if bad:
         warnings.warn(f"{folder}: left out {len(bad)} of {len(paths)} images: {'; '.join(bad[:5])}", stacklevel=4)
-    kept = [(p, r, k) for p, r, k in zip(paths, decoded, labels, strict=True) if not isinstance(r, _Corrupt)]
+    kept = [(p, r, k) for p, r, k in zip(paths, decoded, labels, strict=True) if not isinstance(r, _CorruptError)]
     if not kept:
         raise DataError(f"{folder}: none of {len(paths)} images can be read: {'; '.join(bad[:5])}")
     _check_alike([(path, image.shape) for path, image, _ in kept])
@@ -208,13 +210,13 @@ def _check_alike(shapes: Sequence[tuple[Path, tuple[int, ...]]]) -> None:
 
 def _decode_all(
     paths: Sequence[Path], size: tuple[int, int] | None, channels: int | None, workers: int | None
-) -> list[NDArray[np.uint8] | _Corrupt]:
-    def decode_some(start: int) -> list[NDArray[np.uint8] | _Corrupt]:
-        results: list[NDArray[np.uint8] | _Corrupt] = []
+) -> list[NDArray[np.uint8] | _CorruptError]:
+    def decode_some(start: int) -> list[NDArray[np.uint8] | _CorruptError]:
+        results: list[NDArray[np.uint8] | _CorruptError] = []
         for path in paths[start : start + CHUNK]:
             try:
                 results.append(_decode(path, size, channels))
-            except _Corrupt as error:
+            except _CorruptError as error:
                 results.append(error)
         return results
 
@@ -236,7 +238,7 @@ def _decode(path: Path, size: tuple[int, int] | None, channels: int | None) -> N
                     image = ops.fit(image, (size[1], size[0]), pillow.Resampling.BILINEAR)
             pixels = np.asarray(image)
     except Exception as error:  # Pillow's decoders raise many classes on damaged files; all mean the same here
-        raise _Corrupt(f"{type(error).__name__}: {error}") from error
+        raise _CorruptError(f"{type(error).__name__}: {error}") from error
     if deep:
-        raise _Corrupt(f"has pixel mode {mode} (more than 8 bits per channel) but 8-bit grey or colour is needed")
+        raise _CorruptError(f"has pixel mode {mode} (more than 8 bits per channel) but 8-bit grey or colour is needed")
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))

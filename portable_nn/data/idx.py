@@ -54,7 +54,9 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             expected = prod(shape)
             data = _read_at_most(file, expected + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); the file is damaged or truncated: fetch it again") from error
+        raise DataError(
+            f"{path}: cannot be read ({error}); the file is damaged or truncated: fetch it again"
+        ) from error
     if len(data) != expected:
         got = f"only {len(data)} bytes follow" if len(data) < expected else "more bytes follow"
         raise DataError(

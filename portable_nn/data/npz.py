@@ -71,7 +71,9 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"{path}: holds one array of shape {archive.shape} but an .npz archive with {EXPECTED} is needed")
+            raise DataError(
+                f"{path}: holds one array of shape {archive.shape} but an .npz archive with {EXPECTED} is needed"
+            )
         with archive:
             wanted = {name for pair in PAIRS for name in pair} | {"classes"}
             known = [name for name in archive.files if name in wanted]

@@ -152,7 +152,7 @@ def load(
     ------
     DataError
         Nothing there (with a close match), nothing readable there, or contents of the wrong form.
-    MissingExtra
+    MissingExtraError
         scikit-learn or Pillow is needed and not installed.
     """
     if str(spec) in NAMES:

@@ -53,7 +53,7 @@ class Normalisation:
         return y
 
     def to_dict(self) -> dict[str, list[float]]:
-        """The statistics as plain lists, for a JSON file."""
+        """Give the statistics as plain lists, for a JSON file."""
         return {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod

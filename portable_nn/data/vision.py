@@ -10,7 +10,7 @@ from ..core.errors import PortableNNError
 INSTALL = 'pip install "portable-nn[vision]"'
 
 
-class MissingExtra(PortableNNError, ImportError):
+class MissingExtraError(PortableNNError, ImportError):
     """A library of an optional extra that is not installed."""
 
 
@@ -31,11 +31,13 @@ def require(module: str, purpose: str) -> Any:
 
     Raises
     ------
-    MissingExtra
+    MissingExtraError
         The module cannot be imported; the message names the install command and the import's own error.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         library = module.partition(".")[0]
-        raise MissingExtra(f"{purpose} needs {library}, which cannot be imported ({error}); run {INSTALL}") from error
+        raise MissingExtraError(
+            f"{purpose} needs {library}, which cannot be imported ({error}); run {INSTALL}"
+        ) from error

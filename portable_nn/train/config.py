@@ -1,0 +1,280 @@
+"""Settings of a training run: names, defaults, meanings and checks live here; the command line is made from them.
+
+Longer than most files, so that a setting is added in one place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from ..core.errors import SettingError
+from .records import write_json
+
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "constant", "linear")
+ON_ERROR = ("raise", "skip")
+
+
+def setting(default: Any, meaning: str, choices: tuple[str, ...] = ()) -> Any:
+    """Make a dataclass field with its line of meaning, and the words it may hold if there are only some."""
+    return dataclasses.field(default=default, metadata={"meaning": meaning, "choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of a training run, checked when made.
+
+    Raises
+    ------
+    SettingError
+        A value of the wrong type or outside its range, or two that contradict each other.
+    """
+
+    data: str = setting("digits", "'digits', a folder with IDX files, a folder of images by class, or an .npz file")
+    test_fraction: float = setting(0.2, "part split off for testing when the data has no test set of its own")
+    split_seed: int = setting(0, "seed of that split; apart from seed, so that runs share their test set")
+    image_size: int | None = setting(None, "height and width that images in a folder are scaled to; none: as they are")
+    channels: int | None = setting(
+        None, "channels that images in a folder are converted to: 1, 3, or none: as they are"
+    )
+    on_error: str = setting("raise", "corrupt images in a folder: raise an error, or skip and list them", ON_ERROR)
+    model: str = setting("lenet", "name of the model")
+    epochs: int = setting(20, "times through the training set")
+    batch_size: int = setting(64, "images per training step")
+    eval_batch_size: int = setting(256, "images per evaluation step; changes speed and memory, not results")
+    drop_last: bool = setting(True, "leave out an epoch's last batch when it is smaller than batch_size")
+    shift: int = setting(1, "largest random move of a training image in pixels along each axis; 0: none")
+    optimizer: str = setting("adamw", "adamw or sgd", OPTIMIZERS)
+    lr: float = setting(0.003, "learning rate at its highest")
+    momentum: float = setting(0.9, "momentum of sgd; adamw does not use it")
+    weight_decay: float = setting(0.01, "decay of weights per step and learning rate (adamw), or L2 penalty (sgd)")
+    schedule: str = setting("cosine", "learning rate over the run: cosine to 0, constant, or linear to 0", SCHEDULES)
+    warmup: float = setting(0.05, "part of the run over which the learning rate rises from 0")
+    label_smoothing: float = setting(0.0, "part of the target spread evenly over all classes")
+    seed: int = setting(0, "seed of weights, order and shifts")
+    out: str | None = setting(None, "run folder to make; none: the next free one under runs/")
+    log_every: int = setting(10, "steps from one line of training metrics to the next; each waits for the device")
+    backend: str | None = setting(None, "backend, or ordered list separated by commas; none: as the environment says")
+    device: str | None = setting(None, "device by index or part of its name; none: as the environment says")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
+        positive = "an integer of at least 1"
+        for name in ("epochs", "batch_size", "eval_batch_size", "log_every"):
+            self._check(name, getattr(self, name) >= 1, positive)
+        self._check("image_size", self.image_size is None or self.image_size >= 1, f"{positive}, or none,")
+        self._check("channels", self.channels in (None, 1, 3), "1 (grey), 3 (RGB), or none")
+        self._check("test_fraction", 0 < self.test_fraction < 1, "a number between 0 and 1")
+        self._check("shift", self.shift >= 0, "an integer of at least 0")
+        self._check("lr", self.lr > 0, "a number above 0")
+        self._check("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
+        self._check("weight_decay", self.weight_decay >= 0, "a number of at least 0")
+        self._check("label_smoothing", 0 <= self.label_smoothing < 1, "a number in [0, 1)")
+        self._check("warmup", 0 <= self.warmup < 1, "a number in [0, 1)")
+        for name in ("seed", "split_seed"):
+            self._check(name, 0 <= getattr(self, name) < 2**63, "an integer in 0..2**63-1")
+        for name in ("data", "model"):
+            self._check(name, bool(getattr(self, name).strip()), "a non-empty name or path")
+        for name in ("out", "backend", "device"):
+            value = getattr(self, name)
+            self._check(name, value is None or bool(value.strip()), "a non-empty text, or none,")
+        if self.image_size is not None and self.shift >= self.image_size:
+            raise SettingError(
+                f"settings: shift is {self.shift} and image_size is {self.image_size} but a shift must be smaller than "
+                "the image; lower shift"
+            )
+
+    def _check(self, name: str, good: bool, needed: str) -> None:
+        if not good:
+            raise SettingError(f"settings: {name} is {getattr(self, name)!r} but {needed} is needed")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as a plain dict, in the order of the fields."""
+        return dataclasses.asdict(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write all settings as JSON, whole or not at all."""
+        write_json(path, self.to_dict())
+
+    def run_folder(self) -> Path:
+        """Choose the folder `out`, or the first of runs/<data>-<model>, runs/<data>-<model>-2 ... that is free."""
+        if self.out is not None:
+            return Path(self.out).expanduser()
+        base = f"{Path(self.data).resolve().stem}-{self.model}"
+        number = 1
+        while (folder := Path("runs", base if number == 1 else f"{base}-{number}")).exists():
+            number += 1
+        return folder
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+TYPES = get_type_hints(TrainConfig)
+NEEDED = {int: "an integer", float: "a finite number", str: "a text", bool: "true or false"}
+
+
+def _kind(name: str) -> tuple[type, bool]:
+    """Tell the type of a field's values, and whether it may be None."""
+    kinds = get_args(TYPES[name]) or (TYPES[name],)
+    return next(kind for kind in kinds if kind is not type(None)), type(None) in kinds
+
+
+def _typed(field: dataclasses.Field[Any], value: Any) -> Any:
+    """Give the value in its field's type, or raise `SettingError`; an int is a float, a bool is not a number."""
+    kind, optional = _kind(field.name)
+    choices = field.metadata["choices"]
+    if kind is float and type(value) is int:
+        value = float(value)
+    good = type(value) is kind and (not choices or value in choices)
+    if isinstance(value, float) and not math.isfinite(value):
+        good = False
+    if good or (optional and value is None):
+        return value
+    needed = f"one of {', '.join(choices)}" if choices else NEEDED[kind]
+    hint = did_you_mean(str(value), choices)
+    raise SettingError(
+        f"settings: {field.name} is {value!r} but {needed}{', or none,' if optional else ''} is needed{hint}"
+    )
+
+
+def did_you_mean(word: str, known: tuple[str, ...]) -> str:
+    """``"; did you mean 'x'?"`` when one of the known words is close, else an empty text."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def from_mapping(values: Mapping[str, Any], where: str = "settings") -> TrainConfig:
+    """Make a config from names and values; names may be spelt with dashes.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        Any of the settings; the others keep their defaults.
+    where : str
+        Where the values come from, for error messages.
+
+    Returns
+    -------
+    TrainConfig
+
+    Raises
+    ------
+    SettingError
+        An unknown name (with a close match), a name given twice, or a wrong value.
+    """
+    try:
+        return TrainConfig(**_known(values, where))
+    except SettingError as error:
+        raise SettingError(f"{where}: {str(error).removeprefix('settings: ')}") from None
+
+
+def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Give the values under the names of the fields; an unknown or doubled name is an error."""
+    settings: dict[str, Any] = {}
+    for given, value in values.items():
+        name = given.replace("-", "_")
+        if name not in FIELDS:
+            hint = did_you_mean(name, tuple(FIELDS)) or "; the settings are " + ", ".join(FIELDS)
+            raise SettingError(f"{where}: unknown setting {given!r}{hint}")
+        if name in settings:
+            raise SettingError(f"{where}: setting {name!r} is given twice; keep one")
+        settings[name] = value
+    return settings
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """Read a .toml or .json file of settings as a dict; raises `SettingError` naming the file."""
+    path = Path(path)
+    if path.suffix not in (".toml", ".json"):
+        raise SettingError(f"{path}: a file of settings must end in .toml or .json; rename it")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise SettingError(
+            f"{path}: settings cannot be read ({error}); check that the file is there and valid"
+        ) from error
+    if not isinstance(values, dict):
+        raise SettingError(f"{path}: holds a {type(values).__name__} but names with values are needed")
+    return values
+
+
+def load_config(path: str | Path) -> TrainConfig:
+    """Read a config from a .toml or .json file; raises `SettingError` naming the file."""
+    return from_mapping(read_settings(path), str(path))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config FILE`` and one option per setting to a parser.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Options that the user leaves out are absent from its namespace, so that `from_arguments` can tell.
+    """
+    group = parser.add_argument_group("settings")
+    group.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="read settings from a .toml or .json file; options win",
+    )
+    for field in FIELDS.values():
+        kind, optional = _kind(field.name)
+        default = "none" if field.default is None else field.default
+        options: dict[str, Any] = {
+            "dest": field.name,
+            "default": argparse.SUPPRESS,
+            "help": f"{field.metadata['meaning']} (default: {default})".replace("%", "%%"),
+        }
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["type"] = _parser_of(kind, optional)
+            options["metavar"] = {int: "N", float: "X", str: "TEXT"}[kind]
+            if field.metadata["choices"]:
+                options["metavar"] = "{" + ",".join(field.metadata["choices"]) + "}"
+        group.add_argument("--" + field.name.replace("_", "-"), **options)
+
+
+def _parser_of(kind: type, optional: bool) -> Any:
+    def parse(text: str) -> Any:
+        return None if optional and text.lower() == "none" else kind(text)
+
+    parse.__name__ = kind.__name__  # argparse names it: invalid int value
+    return parse
+
+
+def from_arguments(namespace: argparse.Namespace) -> TrainConfig:
+    """Make a config from parsed options: defaults, then the file of ``--config``, then the options given.
+
+    Parameters
+    ----------
+    namespace : argparse.Namespace
+        From a parser that `add_arguments` saw; names that are no settings are left alone.
+
+    Returns
+    -------
+    TrainConfig
+
+    Raises
+    ------
+    SettingError
+        An unknown name in the file, or a wrong value in the file or the options.
+    """
+    given = {name: value for name, value in vars(namespace).items() if name in FIELDS}
+    file = getattr(namespace, "config", None)
+    if file is None:
+        return from_mapping(given)
+    return from_mapping(
+        {**_known(read_settings(file), str(file)), **given}, f"{file} and options" if given else str(file)
+    )
