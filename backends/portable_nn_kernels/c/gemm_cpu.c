@@ -1,0 +1,209 @@
+/* GEMM for CPUs: one work-item per block of register tiles, explicit vectors along n (panels) or k (dots), no local
+ * memory, no barriers. OpenCL only: the vector types have no CUDA name. Idea: the BLIS micro-kernel (Van Zee, van de
+ * Geijn), with the outer loops of a work-item instead of threads. Tiles: MR rows by NV vectors of VW lanes.
+ * Defines: TA TB TC (tags), MR, NV, VW; the compute type of TC must be f32 or f64. */
+#ifdef PNN_OPENCL
+#include "gemm.h"
+
+#define REAL ACC(TC)
+#define VEC CAT(PNN_VEC_, CAT(ACC_TAG(TC), CAT(_, VW)))
+#define NR (NV * VW)
+#define PNN_VEC_f32_16 float16
+#define PNN_VEC_f32_8 float8
+#define PNN_VEC_f32_4 float4
+#define PNN_VEC_f64_8 double8
+#define PNN_VEC_f64_4 double4
+#define PNN_VEC_f64_2 double2
+
+/* VW elements from p[i] on, as compute type. */
+#define VLOAD(tag, p, i) CAT(PNN_VLOAD_, tag)(p, i)
+#define PNN_VLOAD_f32(p, i) CAT(vload, VW)(0, (p) + (i))
+#define PNN_VLOAD_f64(p, i) CAT(vload, VW)(0, (p) + (i))
+#define PNN_VLOAD_f16(p, i) CAT(vload_half, VW)(0, (GLOBAL const half*)(p) + (i))
+#define PNN_VLOAD_bf16(p, i) \
+    CAT(as_float, VW)(CAT(convert_uint, VW)(CAT(vload, VW)(0, (p) + (i))) << 16)
+
+/* The same where only `count` of them may be touched; the other lanes hold repeats. */
+DEVICE VEC pnn_gemm_vload_tail(GLOBAL const TYPE(TB)* p, i64 count) {
+    REAL lane[VW];
+    for (i64 l = 0; l < VW; ++l) lane[l] = LOAD(TB, p, l < count ? l : count - 1);
+    return CAT(vload, VW)(0, lane);
+}
+
+/* acc += A tile times B panel for `steps` values of k. Row pointers of A are advanced by the caller's k through a_col. */
+DEVICE void pnn_gemm_micro(VEC* acc, GLOBAL const TYPE(TA)* a, const i64* row, i64 a_col, GLOBAL const TYPE(TB)* b,
+                           i64 b_row, i64 steps) {
+    for (i64 p = 0; p < steps; ++p) {
+        VEC bv[NV];
+#pragma unroll
+        for (int j = 0; j < NV; ++j) bv[j] = VLOAD(TB, b + p * b_row, j * VW);
+#pragma unroll
+        for (int r = 0; r < MR; ++r) {
+            const VEC av = (VEC)((REAL)LOAD(TA, a + row[r], p * a_col));
+#pragma unroll
+            for (int j = 0; j < NV; ++j) acc[r * NV + j] = fma(av, bv[j], acc[r * NV + j]);
+        }
+    }
+}
+
+/* One work-item: `tiles` register tiles below each other (row block bi) of column panel bj. K is walked in blocks of
+ * k_block, so that the block of B stays in the second-level cache while A streams past it; between blocks the sums rest
+ * in C, so k_block < k needs TC to be a compute type. b_row is the distance of two rows of the panel, b_panel that of two
+ * panels: packed panels (K, NR) or B itself where its columns are adjacent (b_panel = NR). b_end is the number of
+ * elements after b that may be read: rows whose vectors would pass it are loaded by lanes.
+ * Traffic: B once per row block, A once per panel. */
+KERNEL(pnn_gemm_panels, 1, 1, 1)(GEMM_ARGS, i64 b_panel, i64 b_end, i64 tiles, i64 k_block) {
+    GEMM_BEGIN;
+    const i64 j0 = bj * NR, cols = n - j0 < NR ? n - j0 : NR;
+    b += bj * b_panel;
+    b_end -= bj * b_panel;
+    for (i64 k0 = k_first; k0 == k_first || k0 < k_last; k0 += k_block) {
+        const i64 k1 = k0 + k_block < k_last ? k0 + k_block : k_last;
+        i64 k_safe = k1; /* rows before it can be loaded whole */
+        if (b_row > 0) {
+            const i64 whole = b_end < NR ? 0 : (b_end - NR) / b_row + 1;
+            k_safe = whole < k1 ? whole : k1;
+        } else if (b_end - NR < 0) k_safe = k0;
+        if (k_safe < k0) k_safe = k0;
+        for (i64 t = 0; t < tiles; ++t) {
+            const i64 i0 = (bi * tiles + t) * MR;
+            if (i0 >= m) break;
+            VEC acc[MR * NV];
+            i64 row[MR];
+#pragma unroll
+            for (int r = 0; r < MR; ++r) {
+                const i64 i = i0 + r < m ? i0 + r : m - 1;
+                row[r] = i * a_row;
+#pragma unroll
+                for (int j = 0; j < NV; ++j) acc[r * NV + j] = (VEC)(0);
+            }
+            pnn_gemm_micro(acc, a + k0 * a_col, row, a_col, b + k0 * b_row, b_row, k_safe - k0);
+            for (i64 p = k_safe; p < k1; ++p) {
+#pragma unroll
+                for (int j = 0; j < NV; ++j) {
+                    if (j * VW < cols) {
+                        const VEC bv = pnn_gemm_vload_tail(b + p * b_row + j * VW, cols - j * VW);
+#pragma unroll
+                        for (int r = 0; r < MR; ++r)
+                            acc[r * NV + j] = fma((VEC)((REAL)LOAD(TA, a + row[r], p * a_col)), bv, acc[r * NV + j]);
+                    }
+                }
+            }
+            const int last = k1 >= k_last;
+#pragma unroll
+            for (int r = 0; r < MR; ++r) {
+                if (i0 + r < m) {
+                    GLOBAL TYPE(TC)* out = c + (i0 + r) * c_row + j0 * c_col;
+#if WHOLE_STORE /* TC is its own compute type and there is no epilogue */
+                    if (c_col == 1 && cols == NR) {
+                        const REAL shift = has_bias && last && bias_col == 0 ? LOAD(TBIAS, bias, (i0 + r) * bias_row) : 0;
+                        const int by_column = has_bias && last && bias_col != 0;
+#pragma unroll
+                        for (int j = 0; j < NV; ++j) {
+                            VEC v = acc[r * NV + j] + (VEC)(shift);
+                            if (k0 > k_first) v += CAT(vload, VW)(j, out);
+                            if (by_column) v += VLOAD(TBIAS, bias, (i0 + r) * bias_row + j0 + j * VW);
+                            CAT(vstore, VW)(v, j, out);
+                        }
+                        continue;
+                    }
+#endif
+                    REAL lane[NR];
+#pragma unroll
+                    for (int j = 0; j < NV; ++j) CAT(vstore, VW)(acc[r * NV + j], j, lane);
+                    for (i64 j = 0; j < cols; ++j) {
+                        REAL v = lane[j];
+                        if (k0 > k_first) v += LOAD(TC, out, j * c_col);
+                        if (has_bias && last) v += LOAD(TBIAS, bias, (i0 + r) * bias_row + (j0 + j) * bias_col);
+                        STORE(TC, out, j * c_col, last ? EPILOGUE(v) : v);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* Sum of the lanes, halves first: the same order on every device. */
+DEVICE REAL pnn_gemm_lanes(VEC v) {
+    REAL lane[VW];
+    CAT(vstore, VW)(v, 0, lane);
+#pragma unroll
+    for (int half_ = VW / 2; half_ > 0; half_ /= 2)
+#pragma unroll
+        for (int l = 0; l < half_; ++l) lane[l] += lane[l + half_];
+    return lane[0];
+}
+
+/* For operands whose rows both run along k (y = x W^T): nothing is packed, the vectors run along k. One work-item:
+ * `tiles` blocks of DM x DN dot products below each other, one vector of partial sums each; a_col and b_row are 1.
+ * Limit: DM + DN loads for DM x DN FMAs, and a horizontal sum each, so K should be a few vectors long. */
+KERNEL(pnn_gemm_dots, 1, 1, 1)(GEMM_ARGS, i64 tiles) {
+    GEMM_BEGIN;
+    const i64 j0 = bj * DN, whole = k_first + (k_last > k_first ? (k_last - k_first) / VW * VW : 0);
+    i64 col[DN];
+#pragma unroll
+    for (int j = 0; j < DN; ++j) col[j] = (j0 + j < n ? j0 + j : n - 1) * b_col;
+    for (i64 t = 0; t < tiles; ++t) {
+        const i64 i0 = (bi * tiles + t) * DM;
+        if (i0 >= m) break;
+        VEC acc[DM * DN];
+        i64 row[DM];
+#pragma unroll
+        for (int i = 0; i < DM; ++i) row[i] = (i0 + i < m ? i0 + i : m - 1) * a_row;
+#pragma unroll
+        for (int i = 0; i < DM * DN; ++i) acc[i] = (VEC)(0);
+        for (i64 p = k_first; p < whole; p += VW) {
+            VEC bv[DN];
+#pragma unroll
+            for (int j = 0; j < DN; ++j) bv[j] = VLOAD(TB, b + col[j], p);
+#pragma unroll
+            for (int i = 0; i < DM; ++i) {
+                const VEC av = VLOAD(TA, a + row[i], p);
+#pragma unroll
+                for (int j = 0; j < DN; ++j) acc[i * DN + j] = fma(av, bv[j], acc[i * DN + j]);
+            }
+        }
+        REAL sum[DM * DN];
+#pragma unroll
+        for (int i = 0; i < DM * DN; ++i) sum[i] = pnn_gemm_lanes(acc[i]);
+        for (i64 p = whole; p < k_last; ++p)
+#pragma unroll
+            for (int i = 0; i < DM * DN; ++i)
+                sum[i] = fma((REAL)LOAD(TA, a + row[i / DN], p), (REAL)LOAD(TB, b + col[i % DN], p), sum[i]);
+#pragma unroll
+        for (int i = 0; i < DM * DN; ++i)
+            if (i0 + i / DN < m && j0 + i % DN < n) GEMM_STORE(i0 + i / DN, j0 + i % DN, sum[i]);
+    }
+}
+
+/* B into panels of NR columns, (batch, panel, k, NR) in the compute type, zeros past n. One work-item: k_step rows of
+ * one panel. Reads along whichever axis is adjacent in memory; either way B once. */
+KERNEL(pnn_gemm_pack, 1, 1, 1)(IN(TB, b), OUT(ACC_TAG(TC), packed), i64 n, i64 k, i64 b_row, i64 b_col, i64 inner,
+                               i64 b_outer, i64 b_inner, i64 b_start, i64 panels, i64 k_blocks, i64 k_step) {
+    const i64 k0 = GROUP_ID(0) % k_blocks * k_step, k1 = k0 + k_step < k ? k0 + k_step : k;
+    const i64 panel = GROUP_ID(0) / k_blocks % panels, batch = GROUP_ID(0) / (k_blocks * panels);
+    const i64 j0 = panel * NR, cols = n - j0 < NR ? n - j0 : NR;
+    GLOBAL const TYPE(TB)* RESTRICT b =
+        b_base + b_offset + b_start + batch / inner * b_outer + batch % inner * b_inner + j0 * b_col;
+    GLOBAL REAL* RESTRICT out = packed_base + packed_offset + (batch * panels + panel) * k * NR;
+    if (b_col == 1 && cols == NR) {
+        for (i64 p = k0; p < k1; ++p)
+#pragma unroll
+            for (int j = 0; j < NV; ++j) CAT(vstore, VW)(VLOAD(TB, b, p * b_row + j * VW), 0, out + p * NR + j * VW);
+        return;
+    }
+    for (i64 j = 0; j < cols; ++j) {
+        i64 p = k0;
+        if (b_row == 1)
+            for (; p + VW <= k1; p += VW) {
+                REAL lane[VW];
+                CAT(vstore, VW)(VLOAD(TB, b + j * b_col, p), 0, lane);
+#pragma unroll
+                for (int l = 0; l < VW; ++l) out[(p + l) * NR + j] = lane[l];
+            }
+        for (; p < k1; ++p) out[p * NR + j] = LOAD(TB, b, p * b_row + j * b_col);
+    }
+    for (i64 p = k0; p < k1; ++p)
+        for (i64 j = cols; j < NR; ++j) out[p * NR + j] = 0;
+}
+#endif

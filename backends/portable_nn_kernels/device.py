@@ -1,0 +1,111 @@
+"""DeviceBackend: the road from a call to launches, the same for OpenCL, CuPy and numba. Plan, allocate, launch.
+
+An adapter says how to allocate, how to alias, and how to bind one launch; it computes nothing itself.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from portable_nn.core import dtypes
+from portable_nn.core.backend import Backend, Prepared
+from portable_nn.core.call import Call
+from portable_nn.core.errors import NoKernel
+from portable_nn.core.op import Op
+from portable_nn.core.spec import Spec
+
+from .launch import Launch, Plan, Profile
+from .plans import RULES, elementwise
+
+# Takes the call's arrays and scalars (operands, then outputs, then scratch) and enqueues one kernel.
+BoundLaunch = Callable[[Sequence[Any]], None]
+
+
+class DeviceBackend(Backend):
+    """A backend that runs plans."""
+
+    profile: Profile
+
+    @abstractmethod
+    def allocate(self, spec: Spec) -> Any:
+        """Return an array of `spec`'s shape, dtype and strides (dense) with undefined contents."""
+
+    @abstractmethod
+    def alias(self, x: Any, spec: Spec, offset: int) -> Any:
+        """Return a view of `x`'s memory read as `spec`, `offset` elements after `x`'s first."""
+
+    @abstractmethod
+    def bind(self, launch: Launch, slots: Sequence[int | None]) -> BoundLaunch:
+        """Compile (or find) the launch's kernel and preset every constant.
+
+        `slots[i]` is the position of argument i in the list the bound launch will be given; None for constants.
+        """
+
+    def plan(self, op: Op, call: Call) -> Plan:
+        """Return the launches of `call`. Raises `NoKernel` naming what is missing."""
+        for spec in (*call.inputs, *call.outputs):
+            if isinstance(spec, Spec) and not self.supports(spec.dtype):
+                raise NoKernel(f"{op.name}: {self.name} on {self.device} has no {spec.dtype.name}; use a dtype it has, such as float32")
+        if op.expression is not None:
+            return elementwise.plan(op, call, self.profile)
+        rule = RULES.get(op.name)
+        if rule is None:
+            raise NoKernel(f"{op.name}: backend {self.name} has no kernel for it")
+        return rule(call, self.profile)
+
+    def prepare(self, op: Op, call: Call) -> Prepared:
+        """Plan the call, bind its launches, and return what allocates and launches."""
+        if op.view is not None:
+            strides_offset = op.view(call)
+            if strides_offset is not None:
+                return self._view(call, *strides_offset)
+        plan = self.plan(op, call)
+        n_in, n_out = len(call.inputs), len(call.outputs)
+        first = {"in": 0, "out": n_in, "scratch": n_in + n_out}
+        bound = []
+        for launch in plan.launches:
+            slots: list[int | None] = []
+            for arg in launch.args:
+                role = getattr(arg, "role", None)
+                if role is not None:
+                    slots.append(first[role] + arg.index)  # type: ignore[union-attr]
+                else:
+                    slots.append(getattr(arg, "index", None))
+            bound.append(self.bind(launch, slots))
+        allocate, outputs, scratch = self.allocate, call.outputs, plan.scratch
+        if len(bound) == 1 and not scratch and n_out == 1:
+            only, out = bound[0], outputs[0]
+
+            def run_one(operands: Sequence[Any]) -> tuple[Any, ...]:
+                y = allocate(out)
+                only((*operands, y))
+                return (y,)
+
+            return run_one
+
+        def run(operands: Sequence[Any]) -> tuple[Any, ...]:
+            outs = tuple([allocate(spec) for spec in outputs])
+            slots = (*operands, *outs, *[allocate(spec) for spec in scratch])
+            for launch in bound:
+                launch(slots)
+            return outs
+
+        return run
+
+    def _view(self, call: Call, strides: tuple[int, ...], offset: int) -> Prepared:
+        spec = Spec(call.outputs[0].shape, call.outputs[0].dtype, strides)
+        source = next(i for i, s in enumerate(call.inputs) if isinstance(s, Spec))
+        alias = self.alias
+
+        def run(operands: Sequence[Any]) -> tuple[Any, ...]:
+            return (alias(operands[source], spec, offset),)
+
+        return run
+
+    def supports(self, dtype: Any) -> bool:
+        """Tell whether the device computes with `dtype`."""
+        return self.profile.float64 or dtype not in (dtypes.float64, dtypes.complex128)
+
+

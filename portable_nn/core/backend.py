@@ -1,0 +1,99 @@
+"""The contract of a backend: it knows memory, compilation and launch, and nothing about ops.
+
+A backend lives in a package of its own (`portable_nn_opencl`, ...) that exposes `VERSION` (portable_nn's own version
+for the built-in ones), `backend(device: str | None) -> Backend` and `status() -> Status`. The built-in ones are in
+`selection.TABLE`; others register the entry point group ``portable_nn.backends``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .spec import Spec
+
+if TYPE_CHECKING:
+    from .call import Call
+    from .op import Op
+
+# Takes the call's operands (arrays, Python scalars, None) in signature order, returns the outputs of `call.outputs`.
+Prepared = Callable[[Sequence[Any]], tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A device as `portable-nn info` shows it."""
+
+    name: str
+    kind: str
+    platform: str = ""
+    driver: str = ""
+    units: int = 0
+    memory_bytes: int = 0
+    float64: bool = True
+    float16: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an adapter package says of itself through `status()`.
+
+    `state` is "ready", "not installed", "no device" or "broken"; `reason` says why it is not ready.
+    """
+
+    name: str
+    state: str
+    reason: str = ""
+    devices: tuple[DeviceInfo, ...] = ()
+    install: str = ""
+
+
+class Backend(ABC):
+    """What every backend implements. One instance per device; arrays remember theirs."""
+
+    name: str
+    device: str
+
+    @abstractmethod
+    def prepare(self, op: Op, call: Call) -> Prepared:
+        """Do everything about `call` that needs no values, once; return what runs it.
+
+        The result allocates the outputs and launches; it never waits. Raises `NoKernel` when the backend
+        cannot run this call, naming op, dtype and reason.
+        """
+
+    @abstractmethod
+    def from_numpy(self, x: npt.NDArray[Any]) -> Any:
+        """Copy a NumPy array to the device (C order). The host array may change right after."""
+
+    @abstractmethod
+    def to_numpy(self, x: Any) -> npt.NDArray[Any]:
+        """Wait for `x` and copy it to a new NumPy array. Raises `DeviceValueError` if a kernel reported one."""
+
+    @abstractmethod
+    def spec_of(self, x: Any) -> Spec:
+        """Return shape, dtype and strides (in elements) of one of this backend's arrays."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until all launched work is done, and raise what it reported."""
+
+    @abstractmethod
+    def devices(self) -> list[DeviceInfo]:
+        """Return the devices this backend could use, the current one first."""
+
+    def version_of(self, x: Any) -> int:
+        """Return a number that grows when `x` is written to in place."""
+        del x
+        return 0
+
+    def supports(self, dtype: np.dtype[Any]) -> bool:
+        """Tell whether arrays of `dtype` can be stored and computed with."""
+        del dtype
+        return True

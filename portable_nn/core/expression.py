@@ -1,0 +1,254 @@
+"""Scalar expressions: parsed once from Python's own syntax, rendered to NumPy, to Python (numba) and to the C dialect.
+
+An expression is zero or more assignments and a final value, separated by ``;``:
+
+    t = tanh(0.8 * x); 0.5 * x * (1 + t)
+
+Names are operands and settings. The intrinsics have stated semantics, the same in every language: `maximum` and
+`minimum` propagate NaN, `%` and `//` take the sign of the divisor and give 0 for an integer divisor of 0, `round` is
+half to even, shifts by the width or more give 0 (or the sign). Constants take the type of the computation.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .errors import SettingError
+
+CONSTANTS = {"inf": math.inf, "nan": math.nan, "pi": math.pi}
+
+
+def _erf(x: Any) -> Any:
+    values = np.asarray(x)
+    wide = values.astype(np.float64)
+    return np.vectorize(math.erf, otypes=[np.float64])(wide).astype(values.dtype) if values.size else values
+
+
+def _fma(a: Any, b: Any, c: Any) -> Any:
+    return a * b + c
+
+
+def _shift(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda a, b: f(a, b)
+
+
+# Intrinsics of one value and of more, with their NumPy form. The C names are `pnn_<name>_<compute tag>`.
+NUMPY_CALLS: dict[str, Callable[..., Any]] = {
+    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "log2": np.log2, "log10": np.log10,
+    "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "sin": np.sin, "cos": np.cos, "tan": np.tan,
+    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "erf": _erf,
+    "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "round": np.round, "abs": np.abs, "sign": np.sign,
+    "maximum": np.maximum, "minimum": np.minimum, "atan2": np.arctan2, "hypot": np.hypot, "fma": _fma,
+    "copysign": np.copysign, "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite,
+    "signbit": np.signbit, "where": np.where,
+}  # fmt: skip
+_PREDICATES = ("isnan", "isinf", "isfinite", "signbit")
+
+_NUMPY_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide, ast.FloorDiv: np.floor_divide,
+    ast.Mod: np.remainder, ast.Pow: np.power, ast.BitAnd: np.bitwise_and, ast.BitOr: np.bitwise_or,
+    ast.BitXor: np.bitwise_xor, ast.LShift: _shift(np.left_shift), ast.RShift: _shift(np.right_shift),
+}  # fmt: skip
+_NUMPY_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,
+    ast.Eq: np.equal, ast.NotEq: np.not_equal,
+}  # fmt: skip
+_SYMBOLS: dict[type[ast.operator] | type[ast.cmpop], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^",
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
+}  # fmt: skip
+_C_FUNCTIONS = {
+    ast.FloorDiv: "floordiv", ast.Mod: "mod", ast.Pow: "pow", ast.LShift: "shl", ast.RShift: "shr",
+}  # fmt: skip
+_C_NAMES = {"maximum": "max", "minimum": "min"}
+_C_TYPES = {"b8": "i32", "i8": "i32", "i16": "i32", "u8": "u32", "u16": "u32"}
+_PYTHON_CALLS = {"rsqrt": "1.0 / math.sqrt({})", "isnan": "math.isnan({})", "isinf": "math.isinf({})"}
+
+
+def compute_tag(tag: str) -> str:
+    """Return the tag of the C type in which values stored as `tag` are computed with."""
+    return "f32" if tag in ("f16", "bf16") else _C_TYPES.get(tag, tag)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A parsed expression.
+
+    Parameters
+    ----------
+    text : str
+        See the module's docstring.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        for node in ast.walk(self._module):
+            if isinstance(node, ast.Call):
+                name = node.func.id if isinstance(node.func, ast.Name) else "?"
+                if name not in NUMPY_CALLS:
+                    raise SettingError(f"expression {self.text!r}: there is no intrinsic {name!r}; known: {', '.join(NUMPY_CALLS)}")
+
+    @cached_property
+    def _module(self) -> ast.Module:
+        try:
+            tree = ast.parse(self.text.replace(";", "\n").replace("\n ", "\n").strip())
+        except SyntaxError as error:
+            raise SettingError(f"expression {self.text!r} is not Python syntax: {error.msg}") from None
+        if not tree.body or not isinstance(tree.body[-1], ast.Expr):
+            raise SettingError(f"expression {self.text!r} must end in a value")
+        return tree
+
+    @cached_property
+    def steps(self) -> tuple[tuple[str, ast.expr], ...]:
+        """The assignments, as (name, value)."""
+        found = []
+        for statement in self._module.body[:-1]:
+            if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)):
+                raise SettingError(f"expression {self.text!r}: only `name = value` may come before the final value")
+            found.append((statement.targets[0].id, statement.value))
+        return tuple(found)
+
+    @cached_property
+    def value(self) -> ast.expr:
+        """The final value."""
+        last = self._module.body[-1]
+        assert isinstance(last, ast.Expr)
+        return last.value
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names read that are neither intrinsics, constants nor assigned here, in order of first use."""
+        local = {name for name, _ in self.steps}
+        calls = {id(n.func) for n in ast.walk(self._module) if isinstance(n, ast.Call)}
+        found: dict[str, None] = {}
+        for node in ast.walk(self._module):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in calls:
+                if node.id not in local and node.id not in CONSTANTS:
+                    found[node.id] = None
+        return tuple(found)
+
+    @cached_property
+    def operations(self) -> int:
+        """How many arithmetic operations one element takes (each intrinsic counts as one)."""
+        kinds = (ast.BinOp, ast.Compare, ast.Call, ast.UnaryOp)
+        return sum(isinstance(node, kinds) for node in ast.walk(self._module))
+
+    def evaluate(self, values: Mapping[str, Any]) -> Any:
+        """Compute the expression on NumPy arrays."""
+        scope = dict(values)
+        with np.errstate(all="ignore"):
+            for name, node in self.steps:
+                scope[name] = _numpy(node, scope)
+            return _numpy(self.value, scope)
+
+    def render_c(self, tag: str, suffix: str = "") -> tuple[list[str], str]:
+        """Return C statements and the final value, computed in type `tag`.
+
+        Operand `x` is the variable `v_x`; an assigned name gets `suffix` too, so that several expressions share a scope.
+        """
+        local = {name: f"v_{name}{suffix}" for name, _ in self.steps}
+        lines = [f"const {tag} {local[name]} = {_c(node, tag, local)};" for name, node in self.steps]
+        return lines, _c(self.value, tag, local)
+
+    def render_python(self) -> tuple[list[str], str]:
+        """Return Python statements and the final value, for scalars (numba kernels); needs `math` in scope."""
+        return [f"v_{name} = {_python(node)}" for name, node in self.steps], _python(self.value)
+
+
+def _call_name(node: ast.Call) -> str:
+    assert isinstance(node.func, ast.Name)
+    return node.func.id
+
+
+def _constant(node: ast.expr) -> float | int | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return node.value
+    if isinstance(node, ast.Name) and node.id in CONSTANTS:
+        return CONSTANTS[node.id]
+    return None
+
+
+def _numpy(node: ast.expr, scope: Mapping[str, Any]) -> Any:
+    constant = _constant(node)
+    if constant is not None:
+        return constant
+    if isinstance(node, ast.Name):
+        return scope[node.id]
+    if isinstance(node, ast.BinOp):
+        return _NUMPY_BINARY[type(node.op)](_numpy(node.left, scope), _numpy(node.right, scope))
+    if isinstance(node, ast.Compare):
+        return _NUMPY_COMPARE[type(node.ops[0])](_numpy(node.left, scope), _numpy(node.comparators[0], scope))
+    if isinstance(node, ast.UnaryOp):
+        operand = _numpy(node.operand, scope)
+        return np.invert(operand) if isinstance(node.op, ast.Invert) else np.negative(operand)
+    assert isinstance(node, ast.Call)
+    return NUMPY_CALLS[_call_name(node)](*(_numpy(arg, scope) for arg in node.args))
+
+
+def _c_literal(value: float, tag: str) -> str:
+    if tag not in ("f32", "f64"):
+        if value != int(value):
+            raise SettingError(f"the constant {value} does not fit a computation in {tag}")
+        return f"(({tag}){int(value)})"
+    if math.isnan(value):
+        return f"NAN_{tag.upper()}"
+    if math.isinf(value):
+        return f"INF_{tag.upper()}"
+    return f"{float(value)!r}{'f' if tag == 'f32' else ''}"
+
+
+def _c(node: ast.expr, tag: str, local: Mapping[str, str]) -> str:
+    constant = _constant(node)
+    if constant is not None:
+        return _c_literal(constant, tag)
+    if isinstance(node, ast.Name):
+        return local.get(node.id, f"v_{node.id}")
+    if isinstance(node, ast.BinOp):
+        left, right = _c(node.left, tag, local), _c(node.right, tag, local)
+        name = _C_FUNCTIONS.get(type(node.op))
+        return f"pnn_{name}_{tag}({left}, {right})" if name else f"({left} {_SYMBOLS[type(node.op)]} {right})"
+    if isinstance(node, ast.Compare):
+        return f"({_c(node.left, tag, local)} {_SYMBOLS[type(node.ops[0])]} {_c(node.comparators[0], tag, local)})"
+    if isinstance(node, ast.UnaryOp):
+        return f"({'~' if isinstance(node.op, ast.Invert) else '-'}{_c(node.operand, tag, local)})"
+    assert isinstance(node, ast.Call)
+    name, args = _call_name(node), [_c(arg, tag, local) for arg in node.args]
+    if name == "where":
+        return f"(({args[0]}) ? ({args[1]}) : ({args[2]}))"
+    if name == "fma":
+        return f"FMA({', '.join(args)})"
+    return f"pnn_{_C_NAMES.get(name, name)}_{tag}({', '.join(args)})"
+
+
+def _python(node: ast.expr) -> str:
+    constant = _constant(node)
+    if constant is not None:
+        return repr(constant) if math.isfinite(constant) else f"math.{constant!r}"
+    if isinstance(node, ast.Name):
+        return f"v_{node.id}"
+    if isinstance(node, ast.BinOp):
+        left, right = _python(node.left), _python(node.right)
+        name = _C_FUNCTIONS.get(type(node.op))
+        return f"pnn_{name}({left}, {right})" if name else f"({left} {_SYMBOLS[type(node.op)]} {right})"
+    if isinstance(node, ast.Compare):
+        return f"({_python(node.left)} {_SYMBOLS[type(node.ops[0])]} {_python(node.comparators[0])})"
+    if isinstance(node, ast.UnaryOp):
+        return f"({'~' if isinstance(node.op, ast.Invert) else '-'}{_python(node.operand)})"
+    assert isinstance(node, ast.Call)
+    name, args = _call_name(node), [_python(arg) for arg in node.args]
+    if name == "where":
+        return f"({args[1]} if {args[0]} else {args[2]})"
+    if name in _PYTHON_CALLS:
+        return f"({_PYTHON_CALLS[name].format(*args)})"
+    plain = name in ("exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan",
+                     "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "atan2", "hypot", "copysign")  # fmt: skip
+    return f"{'math.' if plain else 'pnn_'}{_C_NAMES.get(name, name)}({', '.join(args)})"

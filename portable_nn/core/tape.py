@@ -1,0 +1,288 @@
+"""The tape: a list of nodes in execution order with integer slots. Backward pops it to empty; no graph search, no recursion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from . import tree
+from .array import ArrayOperators
+from .errors import ArgumentError, NoGradient, StaleArray
+from .registry import find
+from .spec import Spec
+
+if TYPE_CHECKING:
+    from .call import Call
+    from .op import Entry, Op
+
+_levels = count(1)  # a tape opened later is inside every tape still open
+
+
+def _spec(x: Any) -> Spec:
+    found = getattr(x, "spec", None)
+    if found is None:
+        found = Spec(x.shape, x.dtype, tuple(s // x.dtype.itemsize for s in x.strides))
+    return found
+
+
+class Traced(ArrayOperators):
+    """A value that remembers where on which tape it came from. Has the array API's operators."""
+
+    __slots__ = ("slot", "tape", "value")
+
+    def __init__(self, value: Any, tape: Tape, slot: int) -> None:
+        self.value = value
+        self.tape = tape
+        self.slot = slot
+
+    @property
+    def spec(self) -> Spec:  # type: ignore[override]
+        """Shape, dtype and strides of the value."""
+        return _spec(self.value)
+
+    def __repr__(self) -> str:
+        return f"Traced({self.value!r})"
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise ArgumentError(
+            "a traced array has no value to look at inside the function that is being differentiated; "
+            "return it (value_and_grad gives the value), or use portable_nn.stop_gradient(x)"
+        )
+
+    __float__ = __int__ = __bool__ = __complex__ = __index__ = __array__ = _refuse
+
+
+class Saved:
+    """What a gradient rule may read: `c.x` for a saved value, `c.spec_of("x")`, `c.stride` for a setting, `c.needs("x")`."""
+
+    __slots__ = ("_needs", "_specs", "_values", "call")
+
+    def __init__(self, call: Call, values: dict[str, Any], specs: dict[str, Any], needs: frozenset[str]) -> None:
+        self.call = call
+        self._values = values
+        self._specs = specs
+        self._needs = needs
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            settings = self.call.settings
+            if name in settings:
+                return settings[name]
+        raise AttributeError(f"the gradient rule of {self.call.op} reads {name!r}, which its record does not list in saves")
+
+    def spec_of(self, name: str) -> Any:
+        """Return the spec of an operand (None if it was left out; a list for a list of arrays)."""
+        return self._specs[name]
+
+    def needs(self, name: str) -> bool:
+        """Tell whether operand `name` wants a gradient."""
+        return name in self._needs
+
+
+class _Node:
+    __slots__ = ("entry", "inputs", "op", "outputs", "saved", "versions")
+
+    def __init__(
+        self, op: Op, entry: Entry, saved: Saved, inputs: dict[str, Any], outputs: list[int], versions: list[tuple[str, Any, int]]
+    ) -> None:
+        self.op, self.entry, self.saved = op, entry, saved
+        self.inputs, self.outputs, self.versions = inputs, outputs, versions
+
+
+class Tape:
+    """Records the ops applied to watched arrays, to differentiate them once.
+
+    Examples
+    --------
+    >>> with pnn.Tape() as tape:
+    ...     w = tape.watch(weights)
+    ...     loss = pnn.ops.mean((x @ w - y) ** 2)
+    >>> (gw,) = tape.gradient(loss, [w])
+    """
+
+    def __init__(self) -> None:
+        self.level = 0
+        self._nodes: list[_Node] = []
+        self._slots = 0
+        self._open = False
+        self._spent = False
+
+    def __enter__(self) -> Tape:
+        self.level = next(_levels)
+        self._open = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open = False
+
+    def watch(self, x: Any) -> Traced:
+        """Return `x` as the source of gradients."""
+        if _spec(x).dtype.kind not in "fVc":
+            raise ArgumentError(f"watch: an array of {_spec(x).dtype.name} has no gradient; convert it to a floating dtype")
+        return self._trace(x)
+
+    def _trace(self, value: Any) -> Traced:
+        self._slots += 1
+        return Traced(value, self, self._slots - 1)
+
+    def lower(self, value: Any) -> Any:
+        """Return what this tape traced inside `value` (an operand, or a list of them)."""
+        if type(value) is Traced:
+            return value.value if value.tape is self else value
+        if isinstance(value, list | tuple) and any(type(v) is Traced for v in value):
+            return [self.lower(v) for v in value]
+        return value
+
+    def record(
+        self, op: Op, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any], plain: tuple[Any, ...],
+        plain_kwargs: dict[str, Any], outputs: tuple[Any, ...],
+    ) -> tuple[Any, ...]:  # fmt: skip
+        """Add a node for a call that ran; return its outputs, traced."""
+        if not self._open:
+            raise StaleArray(f"{op.name}: an array of a closed tape was used; compute inside its with block")
+        names = tuple(op.roles)
+        traced = dict(zip(names, args, strict=False)) | kwargs
+        values = dict(zip(names, plain, strict=False)) | plain_kwargs
+        inputs: dict[str, Any] = {}
+        specs: dict[str, Any] = {}
+        for name in op.operands:
+            value = traced.get(name)
+            if type(value) is Traced:
+                if value.tape is self:
+                    inputs[name] = value.slot
+                specs[name] = _spec(values[name])
+            elif isinstance(value, list | tuple):
+                slots = [v.slot if type(v) is Traced and v.tape is self else -1 for v in value]
+                if any(slot >= 0 for slot in slots):
+                    inputs[name] = slots
+                specs[name] = [_spec(v) for v in values[name]]
+            else:
+                specs[name] = _spec(value) if hasattr(value, "dtype") else None
+        results: list[Any] = []
+        slots_out: list[int] = []
+        for name, value in zip((*op.outputs, *op.residuals), outputs, strict=False):
+            if name in op.outputs and name not in op.integer_outputs:
+                made = self._trace(value)
+                results.append(made)
+                slots_out.append(made.slot)
+            else:
+                results.append(value)
+                if name in op.outputs:
+                    slots_out.append(-1)
+        named = dict(zip((*op.outputs, *op.residuals), outputs, strict=False))
+        kept: dict[str, Any] = {}
+        versions: list[tuple[str, Any, int]] = []
+        for name in op.saves:
+            value = named[name] if name in named else values.get(name)
+            kept[name] = value
+            storage = getattr(value, "storage", None)
+            if storage is not None:
+                versions.append((name, storage, storage.version))
+        saved = Saved(entry.call, kept, specs, frozenset(inputs))
+        self._nodes.append(_Node(op, entry, saved, inputs, slots_out, versions))
+        return tuple(results)
+
+    def gradient(self, target: Any, sources: Sequence[Traced], seed: Any = None) -> list[Any]:
+        """Return d target / d source for each source, and spend the tape.
+
+        Parameters
+        ----------
+        target : Traced
+            A value computed inside the tape.
+        sources : sequence of Traced
+            Arrays that `watch` returned.
+        seed : array, optional
+            The cotangent of `target`; ones by default.
+        """
+        if self._spent:
+            raise StaleArray("gradient: this tape was already used; open a new one for each backward pass")
+        self._spent, self._open = True, False
+        if type(target) is not Traced or target.tape is not self:
+            raise NoGradient("gradient: the target does not depend on any watched array")
+        grads: list[Any] = [None] * self._slots
+        grads[target.slot] = find("ones_like")(target.value) if seed is None else seed
+        keep = {source.slot for source in sources}
+        while self._nodes:
+            node = self._nodes.pop()
+            cotangents = [None if slot < 0 else grads[slot] for slot in node.outputs]
+            for slot in node.outputs:
+                if slot >= 0 and slot not in keep:
+                    grads[slot] = None
+            if all(g is None for g in cotangents):
+                continue
+            for name, storage, version in node.versions:
+                if storage.version != version:
+                    raise StaleArray(f"{node.op.name}: {name} was written to after it was saved for the backward pass")
+            self._pull(node, cotangents, grads)
+        return [
+            find("zeros_like")(source.value) if grads[source.slot] is None else grads[source.slot] for source in sources
+        ]
+
+    @staticmethod
+    def _pull(node: _Node, cotangents: list[Any], grads: list[Any]) -> None:
+        """Apply one gradient rule and add what it gives to the slots of its operands."""
+        assert node.op.vjp is not None
+        given = node.op.vjp(node.saved, *cotangents)
+        for name, slots in node.inputs.items():
+            if name not in given:
+                raise NoGradient(f"the gradient rule of {node.op.name} gives nothing for {name}")
+            gradient = given[name]() if callable(given[name]) else given[name]
+            pairs = [(slots, gradient)] if isinstance(slots, int) else zip(slots, gradient, strict=True)
+            for slot, g in pairs:
+                if slot >= 0 and g is not None:
+                    grads[slot] = g if grads[slot] is None else find("add")(grads[slot], g)
+
+
+def value_and_grad(f: Callable[..., Any], *, has_aux: bool = False) -> Callable[..., Any]:
+    """Return a function that gives `f`'s value and its gradient with respect to the first argument, a tree of arrays.
+
+    Parameters
+    ----------
+    f : callable
+        `f(params, *args, **kwargs)` returns a scalar (0-d) array, or `(scalar, aux)` with `has_aux`.
+    has_aux : bool
+        `f` returns something beside the scalar that is passed through, untraced.
+
+    Returns
+    -------
+    callable
+        `(value, grads)`, or `((value, aux), grads)`. `grads` has the form of `params`; floating leaves only.
+    """
+
+    def differentiated(params: Any, *args: Any, **kwargs: Any) -> Any:
+        with Tape() as tape:
+            watched = tree.map(tape.watch, params)
+            made = f(watched, *args, **kwargs)
+            loss, aux = made if has_aux else (made, None)
+            if not hasattr(loss, "shape") or loss.shape != ():
+                got = f"shape {loss.shape}" if hasattr(loss, "shape") else type(loss).__name__
+                raise NoGradient(f"value_and_grad: the function returned {got} but a scalar (0-d) array is needed; reduce it with mean or sum")
+            sources = tree.leaves(watched)
+            grads = tape.gradient(loss, sources)
+        value = tape.lower(loss)
+        form = tree.unflatten(params, grads)
+        return ((value, tree.map(lambda x: tape.lower(x), aux)), form) if has_aux else (value, form)
+
+    return differentiated
+
+
+def grad(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that gives the gradient of `f` with respect to its first argument; see `value_and_grad`."""
+    both = value_and_grad(f)
+
+    def differentiated(params: Any, *args: Any, **kwargs: Any) -> Any:
+        return both(params, *args, **kwargs)[1]
+
+    return differentiated
+
+
+def stop_gradient(x: Any) -> Any:
+    """Return the value of a traced array: a constant to every tape."""
+    while type(x) is Traced:
+        x = x.value
+    return x
+
+
