@@ -69,12 +69,12 @@ def read_npz(path: Path) -> tuple[Dataset, Dataset | None]:
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(
-                f"{path}: holds one array of shape {archive.shape} but an .npz archive with {EXPECTED} is needed"
-            )
-        with archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(
+                    f"{path}: holds one array of shape {archive.shape} but an .npz archive with {EXPECTED} is needed"
+                )
             wanted = {name for pair in PAIRS for name in pair} | {"classes"}
             known = [name for name in archive.files if name in wanted]
             if not known:
@@ -99,7 +99,7 @@ def _images(array: NDArray[Any], path: Path, name: str) -> NDArray[Any]:
             f"{path}: {name} has shape {array.shape} but images need (N, H, W), (N, C, H, W) or (N, H, W, C)"
         )
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
-        low, high = int(array.min(initial=0)), int(array.max(initial=0))
+        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
         if low < 0 or high > 255:
             raise DataError(
                 f"{path}: {name} has dtype {array.dtype} and values {low}..{high} but integers must lie in 0..255; "

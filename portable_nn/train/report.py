@@ -7,6 +7,7 @@ Longer than most files: the record of predictions stands beside the pictures tha
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,10 @@ def read_predictions(run: str | Path) -> Predictions:
     """Read what `write_predictions` wrote; raises `RunError` when it is missing or damaged."""
     path = Path(run) / PREDICTIONS
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in Predictions.__dataclass_fields__}
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            arrays = {name: archive[name] for name in Predictions.__dataclass_fields__}
+    except (OSError, EOFError, LookupError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(f"{path}: cannot be read ({error}); evaluate the run again to make it") from error
     return Predictions(**{**arrays, "classes": tuple(str(name) for name in arrays["classes"])})
 
@@ -252,7 +254,7 @@ def draw_confusion(results: Predictions, title: str = "") -> Any:
 
 def draw_samples(results: Predictions, title: str = "") -> Any:
     """Draw test images, wrong ones first: `predicted`, or `predicted, is true` in another colour; returns a Figure."""
-    figure = _figure(1.35 * SAMPLE_COLUMNS, 1.6 * SAMPLE_ROWS + 0.5)
+    figure = _figure(1.35 * SAMPLE_COLUMNS, 1.75 * SAMPLE_ROWS + 0.5)
     grid = figure.subplots(SAMPLE_ROWS, SAMPLE_COLUMNS).reshape(-1)
     for axes in grid:
         axes.set_axis_off()
@@ -266,11 +268,17 @@ def draw_samples(results: Predictions, title: str = "") -> Any:
         axes.spines[:].set_color(colour)
         axes.spines[:].set_linewidth(1.0 if right else 2.5)
         axes.imshow(_displayable(image), cmap="gray", interpolation="nearest")
-        text = results.classes[predicted] if right else f"✗ {results.classes[predicted]}, is {results.classes[true]}"
+        guess, truth = (_cut(results.classes[k]) for k in (predicted, true))
+        joint = ", is " if len(guess) + len(truth) < 8 else "\nis "
+        text = guess if right else f"✗ {guess}{joint}{truth}"
         axes.set_title(text, fontsize=8.5, color=colour, fontweight="normal" if right else "bold", pad=3)
     wrong = int((results.labels != results.predictions).sum())
     figure.suptitle(f"{title + ': ' if title else ''}test images, {wrong} wrong of {len(results.labels)}", fontsize=12)
     return figure
+
+
+def _cut(name: str, most: int = 16) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def _displayable(image: NDArray[Any]) -> NDArray[Any]:
