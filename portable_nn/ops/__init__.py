@@ -37,6 +37,13 @@ from .arithmetic import pow as pow
 from .arithmetic import remainder as remainder
 from .arithmetic import sign as sign
 from .arithmetic import subtract as subtract
+from .creation import astype as astype
+from .creation import full_like as full_like
+from .creation import ones_like as ones_like
+from .creation import zeros_like as zeros_like
+from .layout import broadcast_to as broadcast_to
+from .layout import permute as permute
+from .layout import reshape as reshape
 from .linear import linear as linear
 from .linear import matmul as matmul
 from .math import acos as acos
