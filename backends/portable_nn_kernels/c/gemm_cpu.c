@@ -8,6 +8,7 @@
 #define REAL ACC(TC)
 #define VEC CAT(PNN_VEC_, CAT(ACC_TAG(TC), CAT(_, VW)))
 #define NR (NV * VW)
+#define DOTS ((DM * DN + VW - 1) / VW * VW) /* a dots tile, filled up to whole vectors of sums */
 #define PNN_VEC_f32_16 float16
 #define PNN_VEC_f32_8 float8
 #define PNN_VEC_f32_4 float4
@@ -123,15 +124,31 @@ KERNEL(pnn_gemm_panels, 1, 1, 1)(GEMM_ARGS, i64 b_panel, i64 b_end, i64 tiles, i
     }
 }
 
-/* Sum of the lanes, halves first: the same order on every device. */
-DEVICE REAL pnn_gemm_lanes(VEC v) {
-    REAL lane[VW];
-    CAT(vstore, VW)(v, 0, lane);
+/* Lane l of the result is the sum of the lanes of v[l]: VW horizontal sums for 4 VW shuffles. Destroys v. */
+DEVICE VEC pnn_gemm_lane_sums(VEC* v) {
 #pragma unroll
-    for (int half_ = VW / 2; half_ > 0; half_ /= 2)
+    for (int h = VW / 2; h > 0; h /= 2)
 #pragma unroll
-        for (int l = 0; l < half_; ++l) lane[l] += lane[l + half_];
-    return lane[0];
+        for (int i = 0; i < h; ++i)
+            v[i] = (VEC)(v[2 * i].even + v[2 * i].odd, v[2 * i + 1].even + v[2 * i + 1].odd);
+    return v[0];
+}
+
+/* Transpose VW vectors in registers: log2(VW) perfect shuffles. */
+DEVICE void pnn_gemm_transpose(VEC* v) {
+    VEC w[VW];
+#pragma unroll
+    for (int step = 1; step < VW; step *= 2) {
+#pragma unroll
+        for (int i = 0; i < VW / 2; ++i) {
+            w[2 * i].even = v[i].lo;
+            w[2 * i].odd = v[i + VW / 2].lo;
+            w[2 * i + 1].even = v[i].hi;
+            w[2 * i + 1].odd = v[i + VW / 2].hi;
+        }
+#pragma unroll
+        for (int i = 0; i < VW; ++i) v[i] = w[i];
+    }
 }
 
 /* For operands whose rows both run along k (y = x W^T): nothing is packed, the vectors run along k. One work-item:
@@ -146,12 +163,12 @@ KERNEL(pnn_gemm_dots, 1, 1, 1)(GEMM_ARGS, i64 tiles) {
     for (i64 t = 0; t < tiles; ++t) {
         const i64 i0 = (bi * tiles + t) * DM;
         if (i0 >= m) break;
-        VEC acc[DM * DN];
+        VEC acc[DOTS];
         i64 row[DM];
 #pragma unroll
         for (int i = 0; i < DM; ++i) row[i] = (i0 + i < m ? i0 + i : m - 1) * a_row;
 #pragma unroll
-        for (int i = 0; i < DM * DN; ++i) acc[i] = (VEC)(0);
+        for (int i = 0; i < DOTS; ++i) acc[i] = (VEC)(0);
         for (i64 p = k_first; p < whole; p += VW) {
             VEC bv[DN];
 #pragma unroll
@@ -163,9 +180,9 @@ KERNEL(pnn_gemm_dots, 1, 1, 1)(GEMM_ARGS, i64 tiles) {
                 for (int j = 0; j < DN; ++j) acc[i * DN + j] = fma(av, bv[j], acc[i * DN + j]);
             }
         }
-        REAL sum[DM * DN];
+        REAL sum[DOTS];
 #pragma unroll
-        for (int i = 0; i < DM * DN; ++i) sum[i] = pnn_gemm_lanes(acc[i]);
+        for (int i = 0; i < DOTS; i += VW) CAT(vstore, VW)(pnn_gemm_lane_sums(acc + i), 0, sum + i);
         for (i64 p = whole; p < k_last; ++p)
 #pragma unroll
             for (int i = 0; i < DM * DN; ++i)
@@ -192,17 +209,23 @@ KERNEL(pnn_gemm_pack, 1, 1, 1)(IN(TB, b), OUT(ACC_TAG(TC), packed), i64 n, i64 k
             for (int j = 0; j < NV; ++j) CAT(vstore, VW)(VLOAD(TB, b, p * b_row + j * VW), 0, out + p * NR + j * VW);
         return;
     }
-    for (i64 j = 0; j < cols; ++j) {
-        i64 p = k0;
-        if (b_row == 1)
+    i64 j = 0;
+    if (b_row == 1)
+        for (; j + VW <= cols; j += VW) {
+            i64 p = k0;
             for (; p + VW <= k1; p += VW) {
-                REAL lane[VW];
-                CAT(vstore, VW)(VLOAD(TB, b + j * b_col, p), 0, lane);
+                VEC v[VW];
 #pragma unroll
-                for (int l = 0; l < VW; ++l) out[(p + l) * NR + j] = lane[l];
+                for (int l = 0; l < VW; ++l) v[l] = VLOAD(TB, b + (j + l) * b_col, p);
+                pnn_gemm_transpose(v);
+#pragma unroll
+                for (int l = 0; l < VW; ++l) CAT(vstore, VW)(v[l], 0, out + (p + l) * NR + j);
             }
-        for (; p < k1; ++p) out[p * NR + j] = LOAD(TB, b, p * b_row + j * b_col);
-    }
+            for (; p < k1; ++p)
+                for (int l = 0; l < VW; ++l) out[p * NR + j + l] = LOAD(TB, b, p * b_row + (j + l) * b_col);
+        }
+    for (; j < cols; ++j)
+        for (i64 p = k0; p < k1; ++p) out[p * NR + j] = LOAD(TB, b, p * b_row + j * b_col);
     for (i64 p = k0; p < k1; ++p)
         for (i64 j = cols; j < NR; ++j) out[p * NR + j] = 0;
 }

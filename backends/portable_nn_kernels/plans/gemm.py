@@ -118,13 +118,10 @@ def gemm_launches(
     if "complex" in kinds and len(kinds) > 1:
         raise NoKernel(f"gemm: no kernel multiplies {a.dtype.name} by {b.dtype.name}; convert one with astype")
     problem = Problem(a, b, c, m, n, k, outer, inner, bias, epilogue)
-    if profile.shape == "cpu" and {a.dtype, b.dtype, c.dtype} <= set(FLOATS) and c.dtype.itemsize >= _real_bytes(a, b):
+    dtypes = {a.dtype, b.dtype, c.dtype} | ({bias.dtype} if bias else set())
+    if profile.shape == "cpu" and dtypes <= set(FLOATS) and len({_compute(dtype) for dtype in dtypes}) == 1:
         return _cpu(profile, problem, scratch)
     return _tiled(profile, problem, scratch)
-
-
-def _real_bytes(a: Matrix, b: Matrix) -> int:
-    return 8 if 8 in (a.dtype.itemsize, b.dtype.itemsize) else 0
 
 
 def _args(p: Problem, *, blocks_m: int, blocks_n: int, k_part: int, c_part: int) -> tuple[Arg, ...]:
