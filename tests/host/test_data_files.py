@@ -93,7 +93,7 @@ def test_idx_damaged_gzip(tmp_path, content):
 def test_idx_counts_that_differ(tmp_path):
     write_idx_pair(tmp_path, "train", 6)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(5, np.uint8)))
-    with pytest.raises(DataError, match="6 images but .*train-labels-idx1-ubyte holds 5 labels"):
+    with pytest.raises(DataError, match=r"6 images but .*train-labels-idx1-ubyte holds 5 labels"):
         data.load(tmp_path)
 
 
@@ -280,7 +280,7 @@ def test_deep_images_are_refused(tmp_path, image_module):
 def test_folders_that_are_refused(tmp_path, image_module):
     write_images(image_module, tmp_path / "a" / "train")
     (tmp_path / "a" / "train" / "owl").mkdir()
-    with pytest.raises(DataError, match="no images for class 'owl' .found nothing"):
+    with pytest.raises(DataError, match=r"no images for class 'owl' \(found nothing\)"):
         data.load(tmp_path / "a")
     (tmp_path / "a" / "train" / "owl").rmdir()
     write_images(image_module, tmp_path / "a" / "test", classes=("cat", "fox"))
@@ -329,9 +329,9 @@ def test_nothing_of_that_name(tmp_path):
     with pytest.raises(DataError, match=r"'digit': found nothing of that name; did you mean 'digits'\?"):
         data.load("digit")
     (tmp_path / "mnist").mkdir()
-    with pytest.raises(DataError, match="did you mean '.*mnist'"):
+    with pytest.raises(DataError, match=r"did you mean '.*mnist'"):
         data.load(tmp_path / "mnits")
-    with pytest.raises(DataError, match="expected 'digits'|Expected 'digits'"):
+    with pytest.raises(DataError, match="Expected 'digits'"):
         data.load(tmp_path / "no" / "such" / "place")
 
 

@@ -15,9 +15,14 @@ from portable_nn.train.report import read_predictions, write_predictions, write_
 def test_a_failing_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "model.bin"
     path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), atomic_path(path) as temporary:
-        temporary.write_bytes(b"half of the n")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"half of the n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["model.bin"]
     with atomic_path(path) as temporary:
