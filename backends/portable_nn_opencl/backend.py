@@ -1,0 +1,256 @@
+"""OpenCLBackend: memory, transfers and launches on one device through one in-order queue.
+
+One thread at a time per backend object: a bound launch sets arguments and enqueues in two steps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyopencl as cl
+
+from portable_nn.core import device_errors, dtypes
+from portable_nn.core.array import DeviceArray
+from portable_nn.core.backend import DeviceInfo
+from portable_nn.core.call import Call
+from portable_nn.core.errors import ArgumentError, BackendError, DeviceValueError, DTypeError
+from portable_nn.core.op import Op
+from portable_nn.core.spec import Spec
+from portable_nn_kernels.device import DeviceBackend
+from portable_nn_kernels.launch import Launch, Plan, Profile
+
+from . import devices as found_devices
+from .binding import bind
+from .memory import MemoryStats, OutOfMemory, Pool, Storage
+from .profile import profile_of
+from .programs import Programs
+
+# Uploads up to this size are copied on the host and sent without waiting for the queue; larger ones wait, because
+# the second copy would cost more than the wait.
+_ASYNC_BYTES = 1 << 20
+_UPLOADS = 64  # host copies kept in flight
+
+
+class ErrorWord:
+    """The device's three int64 [code, index, value], all zero while nothing is wrong."""
+
+    def __init__(self, context: Any) -> None:
+        zero = np.zeros(3, np.int64)
+        self.buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR, hostbuf=zero)
+        self.armed = False  # a kernel that may report was launched since the last look
+
+    def check(self, queue: Any) -> None:
+        """Read the word if a kernel could have set it; raise what it says and reset it. Waits for the queue."""
+        if not self.armed:
+            return
+        word = np.zeros(3, np.int64)
+        cl.enqueue_copy(queue, word, self.buffer)
+        self.armed = False
+        code, index, value = (int(n) for n in word)
+        if code:
+            cl.enqueue_copy(queue, self.buffer, np.zeros(3, np.int64))
+            raise DeviceValueError(device_errors.message(code, index, value))
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTime:
+    """One launch, timed by the device: kernel, the op it belongs to, nanoseconds, bytes of the arrays it was given."""
+
+    kernel: str
+    op: str
+    ns: int
+    bytes: int
+
+
+class OpenCLBackend(DeviceBackend):
+    """Ops on an OpenCL device.
+
+    Parameters
+    ----------
+    found : Found
+        The device; see `devices.choose`.
+    profile : Profile, optional
+        What plans are told of it; tests run GPU-shaped kernels on a CPU by giving another one.
+
+    Attributes
+    ----------
+    context, queue
+        PyOpenCL's; arrays made by other code in this context, on this queue, can be passed to ops.
+    """
+
+    name = "opencl"
+
+    def __init__(self, found: found_devices.Found, profile: Profile | None = None) -> None:
+        self.found = found
+        self.device = found.name
+        self.profile = profile or profile_of(found)
+        self.context = cl.Context([found.device])
+        self.queue = cl.CommandQueue(self.context)
+        self.programs = Programs(self.context, found)
+        self.pool = Pool(self.queue)
+        self.error_word = ErrorWord(self.context)
+        self.events: list[tuple[str, str, int, Any]] | None = None
+        self.poison: int | None = None  # a byte that fills every new allocation: tests find unwritten outputs
+        self._uploads: deque[Any] = deque(maxlen=_UPLOADS)
+        self._planned: tuple[str, tuple[int, ...]] = ("", ())
+        self._take = self.pool.take
+
+    def __repr__(self) -> str:
+        return f"<OpenCLBackend on {self.found}>"
+
+    # -- memory ---------------------------------------------------------------------------------------------------
+
+    def allocate(self, spec: Spec) -> DeviceArray:
+        """Return an array with undefined contents."""
+        nbytes = spec.nbytes
+        try:
+            buffer = self._take(nbytes or 1)
+        except OutOfMemory as error:
+            raise self.pool.refuse(nbytes, self.device, error) from error
+        if self.poison is not None:
+            cl.enqueue_fill_buffer(self.queue, buffer, np.uint8(self.poison), 0, nbytes or 1)
+        return DeviceArray(Storage(buffer, nbytes), spec, 0, self)
+
+    def alias(self, x: DeviceArray, spec: Spec, offset: int) -> DeviceArray:
+        """Return a view of `x`'s storage."""
+        return DeviceArray(x.storage, spec, x.offset + offset, self)
+
+    def wrap(self, x: Any) -> DeviceArray:
+        """Return a `pyopencl.array.Array` as an array that shares its memory. Waits for its queue if that is not ours."""
+        if x.context != self.context:
+            raise ArgumentError(
+                f"the pyopencl array of shape {x.shape} is of another OpenCL context; make it on the queue of "
+                f"portable_nn's backend object (its attribute queue), or copy it with portable_nn.asarray(x.get())"
+            )
+        dtype = dtypes.canonical(x.dtype)
+        if x.offset % dtype.itemsize:
+            raise ArgumentError(
+                f"the pyopencl array starts at byte {x.offset}, which is not a multiple of its element size"
+            )
+        if x.queue is not None and x.queue != self.queue:
+            x.queue.finish()
+        spec = Spec(tuple(x.shape), dtype, tuple(s // dtype.itemsize for s in x.strides))
+        return DeviceArray(Storage(x.base_data, x.base_data.size), spec, x.offset // dtype.itemsize, self)
+
+    def memory_stats(self) -> MemoryStats:
+        """Return bytes and blocks in use, held for reuse, and at the peak."""
+        return self.pool.stats()
+
+    def release_memory(self) -> None:
+        """Give memory that no array uses back to the device."""
+        self.synchronize()
+        self.pool.trim()
+
+    # -- transfers ------------------------------------------------------------------------------------------------
+
+    def from_numpy(self, x: npt.NDArray[Any]) -> DeviceArray:
+        """Copy a NumPy array to the device, in C order."""
+        dtype = dtypes.canonical(x.dtype)
+        if not self.supports(dtype):
+            raise DTypeError(
+                f"{self.device} has no {dtype.name} arithmetic; convert the array first, for example to float32"
+            )
+        y = self.allocate(Spec(x.shape, dtype))
+        if x.size == 0:
+            return y
+        if x.nbytes > _ASYNC_BYTES:
+            cl.enqueue_copy(self.queue, y.storage.buffer, _bytes(np.ascontiguousarray(x)))
+            return y
+        # PyOpenCL's event keeps our copy of the host array and waits when dropped, so the oldest one throttles us.
+        sent = cl.enqueue_copy(self.queue, y.storage.buffer, _bytes(np.array(x, order="C")), is_blocking=False)
+        self._uploads.append(sent)
+        return y
+
+    def to_numpy(self, x: DeviceArray) -> npt.NDArray[Any]:
+        """Wait for `x`, copy it to the host, and raise what kernels reported."""
+        spec = x.spec
+        if spec.size == 0:
+            self.error_word.check(self.queue)
+            return np.empty(spec.shape, spec.dtype)
+        low = high = 0
+        if not spec.contiguous:
+            reach = [(n - 1) * s for n, s in zip(spec.shape, spec.strides, strict=True)]
+            low, high = sum(min(r, 0) for r in reach), sum(max(r, 0) for r in reach)
+        else:
+            high = spec.size - 1
+        # The range of memory that covers the array, as it lies; strides are applied on the host.
+        flat = np.empty(high - low + 1, spec.dtype)
+        size = spec.dtype.itemsize
+        cl.enqueue_copy(self.queue, _bytes(flat), x.storage.buffer, src_offset=(x.offset + low) * size)
+        self._uploads.clear()
+        self.error_word.check(self.queue)
+        if spec.contiguous:
+            return flat.reshape(spec.shape)
+        strided = np.lib.stride_tricks.as_strided(flat[-low:], spec.shape, [s * size for s in spec.strides])
+        return np.array(strided, order="C")
+
+    def synchronize(self) -> None:
+        """Wait for all launches, and raise what they reported."""
+        self.queue.finish()
+        self._uploads.clear()
+        self.error_word.check(self.queue)
+
+    # -- launches -------------------------------------------------------------------------------------------------
+
+    def plan(self, op: Op, call: Call) -> Plan:
+        """Return the launches of `call`; remember whose they are for error messages and profiles."""
+        plan = super().plan(op, call)
+        specs = (*call.inputs, *call.outputs, *plan.scratch)
+        self._planned = (op.name, tuple(s.nbytes if isinstance(s, Spec) else 0 for s in specs))
+        return plan
+
+    def described(self, slots: Sequence[int | None]) -> tuple[str, int]:
+        """Return op and bytes of the launch being bound, whose arguments lie at `slots`."""
+        op, sizes = self._planned
+        return op, sum(sizes[s] for s in {s for s in slots if s is not None} if s < len(sizes))
+
+    def bind(self, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:
+        """Build the kernel, preset its constants, and return what launches it."""
+        return bind(self, launch, slots)
+
+    @contextmanager
+    def profiling(self) -> Iterator[list[KernelTime]]:
+        """Time every kernel launched inside the block; the list is filled when the block ends.
+
+        Launches go through a second queue that measures; each takes a few microseconds longer to enqueue.
+        """
+        if self.events is not None:
+            raise BackendError("profiling is already on")
+        times: list[KernelTime] = []
+        plain = self.queue
+        plain.finish()  # the pool's blocks pass from one queue to the other: nothing may be in flight
+        self.queue = cl.CommandQueue(self.context, properties=cl.command_queue_properties.PROFILING_ENABLE)
+        self.events = []
+        try:
+            yield times
+        finally:
+            self.queue.finish()
+            self.queue, recorded, self.events = plain, self.events, None
+            for kernel, op, nbytes, event in recorded:
+                times.append(KernelTime(kernel, op, event.profile.end - event.profile.start, nbytes))
+
+    # -- what it is -----------------------------------------------------------------------------------------------
+
+    def spec_of(self, x: DeviceArray) -> Spec:
+        """Return the spec of an array."""
+        return x.spec
+
+    def version_of(self, x: DeviceArray) -> int:
+        """Return the number of in-place writes to `x`'s storage."""
+        return int(x.storage.version)
+
+    def devices(self) -> list[DeviceInfo]:
+        """Return all devices, the current one first."""
+        ordered = sorted(found_devices.found(), key=lambda d: d.key != self.found.key)
+        return [found_devices.info(d) for d in ordered]
+
+
+def _bytes(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a contiguous array as bytes: the buffer protocol does not know bfloat16."""
+    return x.reshape(-1).view(np.uint8)

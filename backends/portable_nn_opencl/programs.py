@@ -1,0 +1,112 @@
+"""Programs: kernel text compiled once per device and kept, in the process and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyopencl as cl
+
+from portable_nn.core.errors import BackendError
+from portable_nn_kernels.launch import Define, Launch
+from portable_nn_kernels.source import program_text
+
+from .devices import Found
+from .files import cache_folder, write_whole
+
+_DIGEST = 32
+
+
+@cache
+def _host() -> str:
+    """Return what a CPU binary depends on beside the driver: the processor's features."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        return platform.node()
+
+
+class Programs:
+    """The compiled programs of a context.
+
+    Parameters
+    ----------
+    context : pyopencl.Context
+    found : Found
+        Its one device.
+    """
+
+    def __init__(self, context: Any, found: Found) -> None:
+        device = found.device
+        self._context, self._found, self._device = context, found, device
+        self._kept: dict[tuple[str, tuple[tuple[str, Define], ...]], Any] = {}
+        self._first: tuple[tuple[str, Define], ...] = (("PNN_F64", 1),) if device.double_fp_config else ()
+        self.options = ["-cl-std=CL1.2"]
+        if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
+            self.options.append("-cl-fp32-correctly-rounded-divide-sqrt")
+        self._salt = "\n".join([found.key, _host() if found.kind == "cpu" else "", *self.options])
+        self.built = self.loaded = 0  # compiled from text, read from disk
+
+    def kernel(self, launch: Launch) -> Any:
+        """Return a new kernel object of the launch (argument values belong to the object)."""
+        key = (launch.source, launch.defines)
+        program = self._kept.get(key)
+        if program is None:
+            program = self._kept[key] = self._program(launch)
+        try:
+            return cl.Kernel(program, launch.kernel)
+        except cl.Error as error:
+            raise BackendError(f"{launch.kernel}: {_where(launch)} holds no kernel of this name ({error})") from error
+
+    def _program(self, launch: Launch) -> Any:
+        text = program_text(launch.source, (*self._first, *launch.defines), "opencl")
+        digest = hashlib.sha256(f"{self._salt}\n{text}".encode()).hexdigest()
+        path = cache_folder() / f"{digest}.bin"
+        with warnings.catch_warnings():
+            # Some compilers always say something; PyOpenCL warns each time.
+            warnings.simplefilter("ignore", cl.CompilerWarning)
+            program = self._load(path)
+            if program is not None:
+                self.loaded += 1
+                return program
+            try:
+                program = cl.Program(self._context, text).build(self.options, cache_dir=False)
+            except cl.Error as error:
+                raise BackendError(self._refusal(launch, str(error))) from error
+        self.built += 1
+        binary = program.get_info(cl.program_info.BINARIES)[0]
+        write_whole(path, hashlib.sha256(binary).digest() + binary)
+        return program
+
+    def _load(self, path: Path) -> Any:
+        """Return the program kept in `path`, or None. Drivers may crash on damaged binaries, so a digest guards them."""
+        try:
+            kept = path.read_bytes()
+        except OSError:
+            return None
+        digest, binary = kept[:_DIGEST], kept[_DIGEST:]
+        if hashlib.sha256(binary).digest() != digest:
+            return None
+        try:
+            return cl.Program(self._context, [self._device], [binary]).build(self.options)
+        except cl.Error:  # the driver wants the text again
+            return None
+
+    def _refusal(self, launch: Launch, log: str) -> str:
+        lines = [line for line in log.splitlines() if line.strip()]
+        errors = [i for i, line in enumerate(lines) if "error:" in line]
+        shown = lines[errors[0] : errors[0] + 6] if errors else lines[:8]
+        defines = " ".join(f"{name}={value}" for name, value in launch.defines)
+        head = (
+            f"{launch.kernel}: the compiler of {self._found} refused {_where(launch)} with {defines or 'no defines'}:"
+        )
+        return "\n  ".join([head, *shown])
+
+
+def _where(launch: Launch) -> str:
+    return "its rendered text" if "\n" in launch.source else launch.source
