@@ -28,11 +28,15 @@ _CPU_CHUNK = 4096  # elements below which a second group does not pay
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """An array of the mapping: the name its value has in the text (`v_<name>`), its spec, and where it is."""
+    """An array of the mapping: the name its value has in the text (`v_<name>`), its spec, and where it is.
+
+    `start` is the element its spec begins at, counted from the array's first: a part of an output is written so.
+    """
 
     name: str
     spec: Spec
     ref: Ref
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ def map_launch(
     profile: Profile,
     scalars: Sequence[ScalarArg] = (),
     includes: Sequence[str] = ("math.h",),
+    indexed: bool = False,
 ) -> Launch:
     """Return the launch that computes `values[k]` for every element of `shape` and stores it to `outputs[k]`.
 
@@ -89,12 +94,18 @@ def map_launch(
         C statements before the values; `v_<operand>` are the loaded values in their compute type.
     values : sequence of str
         One C expression per output.
+    indexed : bool
+        Statements read the indices `at_0`, `at_1`, ... (i64) along the axes of `shape`, so no axes are merged.
     """
     arrays = [*inputs, *outputs]
-    sizes, strides = merged(shape, [broadcast_strides(a.spec, tuple(shape)) for a in arrays])
+    wanted = [broadcast_strides(a.spec, tuple(shape)) for a in arrays]
+    if indexed:
+        sizes, strides = list(shape) or [1], [list(s) or [0] for s in wanted]
+    else:
+        sizes, strides = merged(shape, wanted)
     inner = sizes[-1]
     rows = prod(sizes[:-1])
-    by_elements = rows > 1 and inner < _ROW_MIN
+    by_elements = indexed or (rows > 1 and inner < _ROW_MIN)
     count = prod(sizes)
     group = 64 if profile.shape == "cpu" else min(256, profile.group_limit)
     kinds = tuple({0: "0", 1: "1"}.get(s[-1], "s") for s in strides)
@@ -102,9 +113,11 @@ def map_launch(
         tuple((a.name, TAGS[a.spec.dtype]) for a in inputs), tuple((a.name, TAGS[a.spec.dtype]) for a in outputs),
         tuple((s.tag, s.name) for s in scalars), tuple(statements), tuple(values), len(sizes), kinds,
         "elements" if by_elements else "rows" if rows > 1 else "flat", "u32" if count < 2**31 else "i64", group, tuple(includes),
+        tuple(a.name for a in arrays if a.start),
     )  # fmt: skip
     args: list[Arg] = [a.ref for a in arrays]
     args += [s.arg for s in scalars]
+    args += [Const("i64", a.start) for a in arrays if a.start]
     span = count if by_elements else inner
     if profile.shape == "cpu":
         workers = min(-(-count // _CPU_CHUNK), 4 * profile.units)
@@ -135,12 +148,14 @@ def _text(
     index: str,
     group: int,
     includes: tuple[str, ...],
+    shifted: tuple[str, ...],
 ) -> str:
     """Render the kernel."""
     arrays = [*inputs, *outputs]
     names = [name for name, _ in arrays]
     parameters = [f"IN({tag}, {name})" for name, tag in inputs] + [f"OUT({tag}, {name})" for name, tag in outputs]
     parameters += [f"const {tag} v_{name}" for tag, name in scalars]
+    parameters += [f"const i64 {name}_start" for name in shifted]
     parameters += ["const i64 span", "const i64 chunk", "const i64 parts", "const i64 tiles"]
     for axis in range(ndim):
         parameters += [f"const i64 size_{axis}", *(f"const i64 {name}_{axis}" for name in names)]
@@ -148,6 +163,7 @@ def _text(
     lines += [f"KERNEL(pnn_map, {group}, 1, 1)({', '.join(parameters)}) {{"]
     lines += [f"    AT_IN({tag}, {name});" for name, tag in inputs]
     lines += [f"    AT_OUT({tag}, {name});" for name, tag in outputs]
+    lines += [f"    {name} += {name}_start;" for name in shifted]
     lines.append("    for (i64 tile = GROUP_ID(0); tile < tiles; tile += NUM_GROUPS(0)) {")
     if form == "rows":
         lines.append("        i64 row = tile / parts;")
