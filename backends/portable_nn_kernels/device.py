@@ -18,6 +18,7 @@ from portable_nn.core.spec import Spec
 
 from .launch import Launch, Plan, Profile
 from .plans import RULES, elementwise
+from .plans import all as _every_plan  # noqa: F401  (fills RULES)
 
 # Takes the call's arrays and scalars (operands, then outputs, then scratch) and enqueues one kernel.
 BoundLaunch = Callable[[Sequence[Any]], None]
