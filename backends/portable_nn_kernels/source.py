@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
@@ -13,7 +13,7 @@ Language = Literal["opencl", "cuda"]
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([\w.]+)"[^\n]*$', re.MULTILINE)
 
 
-@lru_cache(maxsize=None)
+@cache
 def kernel_file(name: str) -> str:
     """Return the text of `c/<name>` as it is written."""
     return (resources.files("portable_nn_kernels") / "c" / name).read_text(encoding="utf-8")
@@ -48,5 +48,11 @@ def program_text(source: str, defines: tuple[tuple[str, Define], ...], language:
     after = [f"#define {name} {value}" for name, value in defines if not name.startswith("PNN_")]
     seen = {"prelude_common.h"}
     text = source if "\n" in source else kernel_file(source)
-    parts = [*before, kernel_file(f"prelude_{language}.h"), kernel_file("prelude_common.h"), *after, _pasted(text, seen)]
+    parts = [
+        *before,
+        kernel_file(f"prelude_{language}.h"),
+        kernel_file("prelude_common.h"),
+        *after,
+        _pasted(text, seen),
+    ]
     return "\n".join(parts) + "\n"

@@ -244,11 +244,11 @@ def _cpu(profile: Profile, p: Problem, scratch: int) -> Gemm:
     per_item = _up(row_tiles, blocks_m)
     blocks_m = _up(row_tiles, per_item)
     common = _args(inside, blocks_m=blocks_m, blocks_n=blocks_n, k_part=k_part, c_part=p.batch * p.m * p.n)
-    kernel, extra = ("pnn_gemm_dots", _i64(per_item)) if dots else ("pnn_gemm_panels", _i64(b_panel, b_end, per_item, k_block))
-    groups = blocks_m * blocks_n * p.batch
-    launches.append(
-        Launch(kernel, "gemm_cpu.c", (groups, parts), (1, 1), (*common, *extra), (*_tags(inside), *shape))
+    kernel, extra = (
+        ("pnn_gemm_dots", _i64(per_item)) if dots else ("pnn_gemm_panels", _i64(b_panel, b_end, per_item, k_block))
     )
+    groups = blocks_m * blocks_n * p.batch
+    launches.append(Launch(kernel, "gemm_cpu.c", (groups, parts), (1, 1), (*common, *extra), (*_tags(inside), *shape)))
     if parts > 1:
         launches.append(_split_sum(profile, p, parts, Scratch(scratch)))
     return Gemm(tuple(launches), tuple(specs))
