@@ -13,7 +13,7 @@ from portable_nn.core.backend import Backend, Status
 from portable_nn.core.version import VERSION as VERSION
 
 if TYPE_CHECKING:
-    from .backend import OpenCLBackend
+    from .opencl import OpenCLBackend  # a module named `backend` would replace the function `backend` of this package
 
 INSTALL = 'pip install "portable-nn[opencl]"'
 
@@ -21,8 +21,8 @@ INSTALL = 'pip install "portable-nn[opencl]"'
 @cache
 def _made(key: str) -> OpenCLBackend:
     """Return the one backend object of a device: two queues on one device would not share memory safely."""
-    from .backend import OpenCLBackend
     from .devices import by_key
+    from .opencl import OpenCLBackend  # a module named `backend` would replace the function `backend` of this package
 
     return OpenCLBackend(by_key(key))
 

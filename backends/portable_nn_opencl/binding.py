@@ -19,7 +19,7 @@ from portable_nn.core.errors import ArgumentError, BackendError
 from portable_nn_kernels.launch import Const, ErrorWord, Launch, Ref, Value
 
 if TYPE_CHECKING:
-    from .backend import OpenCLBackend
+    from .opencl import OpenCLBackend
 
 _PACK = {tag: Struct(f"={char}").pack for tag, char in
          {"i32": "i", "i64": "q", "u32": "I", "u64": "Q", "f32": "f", "f64": "d"}.items()}  # fmt: skip
