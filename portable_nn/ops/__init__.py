@@ -37,6 +37,9 @@ from .arithmetic import pow as pow
 from .arithmetic import remainder as remainder
 from .arithmetic import sign as sign
 from .arithmetic import subtract as subtract
+from .conv import conv2d as conv2d
+from .conv import conv2d_input_grad as conv2d_input_grad
+from .conv import conv2d_weight_grad as conv2d_weight_grad
 from .creation import astype as astype
 from .creation import full_like as full_like
 from .creation import ones_like as ones_like
@@ -80,3 +83,9 @@ from .math import sqrt as sqrt
 from .math import square as square
 from .math import tan as tan
 from .math import trunc as trunc
+from .norm import batch_norm as batch_norm
+from .norm import batch_norm_train as batch_norm_train
+from .norm import batch_norm_train_grad as batch_norm_train_grad
+from .norm import layer_norm as layer_norm
+from .norm import layer_norm_grad as layer_norm_grad
+from .norm import layer_norm_weight_grad as layer_norm_weight_grad

@@ -1,4 +1,7 @@
 """Every plan module: importing this fills `RULES`."""
 
+from . import conv as conv
 from . import creation as creation
+from . import gemm as gemm
 from . import layout as layout
+from . import norm as norm

@@ -1,0 +1,356 @@
+"""Plans of batch norm and layer norm: sums per channel in parts, a merge, and one mapping that applies them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from portable_nn.core import dtypes
+from portable_nn.core.call import Call
+from portable_nn.core.dtypes import TAGS
+from portable_nn.core.expression import compute_tag
+from portable_nn.core.spec import Spec, Weak
+from portable_nn_kernels.launch import Const, In, Launch, Out, Plan, Profile, Ref, Scratch
+
+from . import plans
+from .layout import copy_launch
+from .mapping import Operand, ScalarArg, map_launch
+
+_SHORT = 16  # below this length of the inner axis, work-items run over channels instead
+_PART = 16384  # elements a part should have at least
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A tensor seen as N x C x L with one stride each."""
+
+    n: int
+    c: int
+    length: int
+    s_n: int
+    s_c: int
+    s_l: int
+
+    @property
+    def columns(self) -> bool:
+        """Whether N and L run as one axis of rows and channels lie side by side (or L is too short for a vector)."""
+        return (self.n == 1 or self.length == 1 or self.s_n == self.length * self.s_l) and (self.s_c == 1 or self.length < _SHORT)
+
+    @property
+    def row_stride(self) -> int:
+        """Distance of two rows when N and L are one axis."""
+        return self.s_n if self.length == 1 else self.s_l
+
+
+def block(x: Spec) -> Block | None:
+    """Return x as N x C x L; None if its trailing axes do not lie together."""
+    length, step = 1, 1
+    for n, stride in reversed(list(zip(x.shape[2:], x.strides[2:], strict=True))):
+        if n == 1:
+            continue
+        if length > 1 and stride != step * length:
+            return None
+        step = step if length > 1 else stride
+        length *= n
+    return Block(x.shape[0], x.shape[1], length, x.strides[0], x.strides[1], step)
+
+
+def _readable(spec: Spec, ref: Ref, scratch: list[Spec], launches: list[Launch], profile: Profile) -> tuple[Spec, Ref, Block]:
+    """Return the operand as a block, copied first when its axes do not lie together."""
+    found = block(spec)
+    if found is not None:
+        return spec, ref, found
+    plain = Spec(spec.shape, spec.dtype)
+    scratch.append(plain)
+    target = Scratch(len(scratch) - 1)
+    launches.append(copy_launch(spec, ref, plain, target, profile))
+    made = block(plain)
+    assert made is not None
+    return plain, target, made
+
+
+def _parts(view: Block, columns: bool, group: int, profile: Profile) -> int:
+    """Return into how many parts a channel's elements are divided: enough groups for the device, not too small a part."""
+    units = view.n * view.length if columns else view.n
+    groups = -(-view.c // group) if columns else view.c
+    wanted = -(-profile.units * (8 if profile.shape == "gpu" else 2) // groups)
+    by_size = max(1, view.n * view.length * (group if columns else 1) // _PART)
+    return max(1, min(units, wanted, by_size))
+
+
+def _group(columns: bool, profile: Profile) -> int:
+    if profile.shape == "cpu":
+        return 16 if columns else 64
+    return min(64 if columns else 256, profile.group_limit)
+
+
+def _per_channel(spec: Spec, ndim: int) -> Spec:
+    """Return a (C,) operand as (C, 1, ...), to be broadcast against (N, C, ...)."""
+    return Spec((*spec.shape, *(1,) * (ndim - 2)), spec.dtype, (*spec.strides, *(0,) * (ndim - 2)))
+
+
+def _operand(name: str, spec: Spec | Weak | None, ref: Ref, ndim: int) -> list[Operand]:
+    return [Operand(name, _per_channel(spec, ndim), ref)] if isinstance(spec, Spec) else []
+
+
+@plans("batch_norm")
+def batch_norm(call: Call, profile: Profile) -> Plan:
+    """Plan one mapping with the statistics broadcast over the channels."""
+    x, mean, var, weight, bias = call.inputs
+    out = call.outputs[0]
+    if out.size == 0:
+        return Plan(())
+    tag = compute_tag(TAGS[out.dtype])
+    assert isinstance(x, Spec)
+    inputs = [Operand("x", x, In(0))]
+    for index, (name, spec) in enumerate((("mean", mean), ("var", var), ("weight", weight), ("bias", bias)), 1):
+        inputs += _operand(name, spec, In(index), x.ndim)
+    value = f"((v_x - ({tag})v_mean) * (({tag})1 / pnn_sqrt_{tag}(({tag})v_var + v_eps)))"
+    value = value if weight is None else f"({value} * ({tag})v_weight)"
+    value = value if bias is None else f"({value} + ({tag})v_bias)"
+    eps = ScalarArg("eps", tag, Const(tag, call.settings["eps"]))
+    return Plan((map_launch(out.shape, inputs, [Operand("y", out, Out(0))], [], [value], profile, [eps]),))
+
+
+@plans("batch_norm_train")
+def batch_norm_train(call: Call, profile: Profile) -> Plan:
+    """Plan statistics in parts, their merge, and the mapping that normalises."""
+    x, out = call.spec(0), call.outputs[0]
+    channels, stat = x.shape[1], call.outputs[1]
+    if channels == 0:
+        return Plan(())
+    launches: list[Launch] = []
+    scratch: list[Spec] = []
+    x, x_ref, view = _readable(x, In(0), scratch, launches, profile)
+    columns = view.columns
+    group = _group(columns, profile)
+    parts = _parts(view, columns, group, profile)
+    tags = (("TX", TAGS[x.dtype]), ("TS", TAGS[stat.dtype]))
+    first = len(scratch)
+    scratch += [Spec((channels * parts,), stat.dtype)] * 2
+    means, m2s = Scratch(first), Scratch(first + 1)
+    if call.residuals:
+        rstd: Ref = Out(3)
+    else:
+        scratch.append(stat)
+        rstd = Scratch(first + 2)
+    if columns:
+        units, length = view.n * view.length, 1
+        sizes = (units, channels, view.row_stride, view.s_c, parts)
+        name, groups = "columns", -(-channels // group) * parts
+    else:
+        units, length = view.n, view.length
+        sizes = (units, length, view.s_n, view.s_c, view.s_l, parts)
+        name, groups = "rows", channels * parts
+    launches.append(
+        Launch(
+            f"pnn_norm_stats_{name}", "norm.c", (groups,), (group,), (x_ref, means, m2s, *(Const("i64", v) for v in sizes)),
+            (("WG", group), *tags, (f"STATS_{name.upper()}", 1)),
+        )  # fmt: skip
+    )
+    eps = Const(compute_tag(TAGS[x.dtype]), call.settings["eps"])
+    launches.append(
+        Launch(
+            "pnn_norm_merge", "norm.c", (-(-channels // 16),), (16,),
+            (means, m2s, Out(1), Out(2), rstd, *(Const("i64", v) for v in (channels, units, length, parts)), eps),
+            (("WG", 16), *tags, ("STATS_MERGE", 1)),
+        )  # fmt: skip
+    )
+    tag = compute_tag(TAGS[out.dtype])
+    inputs = [Operand("x", x, x_ref), *_operand("mean", stat, Out(1), x.ndim), *_operand("rstd", stat, rstd, x.ndim)]
+    inputs += _operand("weight", call.inputs[1], In(1), x.ndim) + _operand("bias", call.inputs[2], In(2), x.ndim)
+    value = "((v_x - v_mean) * v_rstd)"
+    value = value if call.inputs[1] is None else f"({value} * ({tag})v_weight)"
+    value = value if call.inputs[2] is None else f"({value} + ({tag})v_bias)"
+    launches.append(map_launch(out.shape, inputs, [Operand("y", out, Out(0))], [], [value], profile))
+    return Plan(tuple(launches), tuple(scratch))
+
+
+@plans("batch_norm_train_grad")
+def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
+    """Plan the two sums in parts, their merge, and the mapping that makes gx."""
+    g, x, weight, mean, rstd = call.inputs
+    assert isinstance(g, Spec) and isinstance(x, Spec) and isinstance(mean, Spec) and isinstance(rstd, Spec)
+    gx, stat = call.outputs[0], call.outputs[1]
+    channels = x.shape[1]
+    if channels == 0:
+        return Plan(())
+    launches: list[Launch] = []
+    scratch: list[Spec] = []
+    g, g_ref, g_view = _readable(g, In(0), scratch, launches, profile)
+    x, x_ref, x_view = _readable(x, In(1), scratch, launches, profile)
+    stats = []
+    for index, spec in ((3, mean), (4, rstd)):
+        stats.append(_stat_operand(spec, stat.dtype, In(index), scratch, launches, profile))
+    columns = g_view.columns and x_view.columns
+    group = _group(columns, profile)
+    parts = _parts(x_view, columns, group, profile)
+    tags = (("TX", TAGS[x.dtype]), ("TS", TAGS[stat.dtype]), ("TG", TAGS[g.dtype]))
+    first = len(scratch)
+    if parts > 1:
+        scratch += [Spec((channels * parts,), stat.dtype)] * 2
+    gbs, gws = (Scratch(first), Scratch(first + 1)) if parts > 1 else (Out(2), Out(1))
+    if columns:
+        sizes: tuple[int, ...] = (x_view.n * x_view.length, channels, g_view.row_stride, g_view.s_c, x_view.row_stride, x_view.s_c, parts)
+        name, groups = "columns", -(-channels // group) * parts
+    else:
+        strides = (g_view.s_n, g_view.s_c, g_view.s_l, x_view.s_n, x_view.s_c, x_view.s_l)
+        sizes = (x_view.n, x_view.length, *strides, parts)
+        name, groups = "rows", channels * parts
+    launches.append(
+        Launch(
+            f"pnn_norm_grad_{name}", "norm.c", (groups,), (group,),
+            (g_ref, x_ref, *stats, gbs, gws, *(Const("i64", v) for v in sizes)),
+            (("WG", group), ("PER_ROW", 0), *tags, (f"GRAD_{name.upper()}", 1)),
+        )  # fmt: skip
+    )
+    if parts > 1:
+        launches.append(_merge(gbs, gws, Out(2), Out(1), channels, parts, tags[:2]))
+    if gx.size == 0:
+        return Plan(tuple(launches), tuple(scratch))
+    tag = compute_tag(TAGS[x.dtype])
+    inputs = [Operand("g", g, g_ref), Operand("x", x, x_ref)]
+    for operand, spec, ref in (("mean", stat, stats[0]), ("rstd", stat, stats[1]), ("gw", stat, Out(1)), ("gb", stat, Out(2))):
+        inputs += _operand(operand, spec, ref, x.ndim)
+    inputs += _operand("weight", weight, In(2), x.ndim)
+    value = "(v_g - v_gb * v_share - (v_x - v_mean) * v_rstd * (v_gw * v_share)) * v_rstd"
+    value = value if weight is None else f"{value} * ({tag})v_weight"
+    share = ScalarArg("share", tag, Const(tag, channels / x.size))
+    launches.append(map_launch(gx.shape, inputs, [Operand("gx", gx, Out(0))], [], [value], profile, [share]))
+    return Plan(tuple(launches), tuple(scratch))
+
+
+def _stat_operand(spec: Spec, dtype: dtypes.DType, ref: Ref, scratch: list[Spec], launches: list[Launch], profile: Profile) -> Ref:
+    """Return a statistic as a contiguous array of `dtype`, converted or copied first if it is not one."""
+    if spec.contiguous and spec.dtype == dtype:
+        return ref
+    scratch.append(Spec(spec.shape, dtype))
+    target = Scratch(len(scratch) - 1)
+    if spec.size:
+        launches.append(map_launch(spec.shape, [Operand("x", spec, ref)], [Operand("y", scratch[-1], target)], [], ["v_x"], profile))
+    return target
+
+
+def _merge(gbs: Ref, gws: Ref, gb: Ref, gw: Ref, channels: int, parts: int, tags: tuple[tuple[str, str], ...]) -> Launch:
+    return Launch(
+        "pnn_norm_grad_merge", "norm.c", (-(-channels // 16),), (16,),
+        (gbs, gws, gb, gw, Const("i64", channels), Const("i64", parts)), (("WG", 16), *tags, ("GRAD_MERGE", 1)),
+    )  # fmt: skip
+
+
+def _contiguous(spec: Spec, ref: Ref, scratch: list[Spec], launches: list[Launch], profile: Profile) -> Ref:
+    if spec.contiguous:
+        return ref
+    plain = Spec(spec.shape, spec.dtype)
+    scratch.append(plain)
+    launches.append(copy_launch(spec, ref, plain, Scratch(len(scratch) - 1), profile))
+    return Scratch(len(scratch) - 1)
+
+
+def _flat_step(spec: Spec | Weak | None, ref: Ref, scratch: list[Spec], launches: list[Launch], profile: Profile) -> tuple[Ref, int]:
+    """Return a weight or bias as one axis: where it is, and its stride."""
+    assert isinstance(spec, Spec)
+    if spec.ndim == 1:
+        return ref, spec.strides[0]
+    return _contiguous(spec, ref, scratch, launches, profile), 1
+
+
+@plans("layer_norm")
+def layer_norm(call: Call, profile: Profile) -> Plan:
+    """Plan one launch over the rows."""
+    x, weight, bias = call.spec(0), call.inputs[1], call.inputs[2]
+    rows, length = _rows(x, call)
+    if x.size == 0:
+        return Plan(())
+    launches: list[Launch] = []
+    scratch: list[Spec] = []
+    x_ref = _contiguous(x, In(0), scratch, launches, profile)
+    w_ref, w_step = (x_ref, 0) if weight is None else _flat_step(weight, In(1), scratch, launches, profile)
+    b_ref, b_step = (x_ref, 0) if bias is None else _flat_step(bias, In(2), scratch, launches, profile)
+    stat = dtypes.accumulator(x.dtype)
+    stats: tuple[Ref, Ref] = (Out(1), Out(2))
+    if not call.residuals:
+        scratch += [Spec((rows,), stat)] * 2
+        stats = (Scratch(len(scratch) - 2), Scratch(len(scratch) - 1))
+    group, groups = _row_groups(rows, length, profile)
+    tag = TAGS[x.dtype]
+    defines = (
+        ("WG", group), ("TX", tag), ("TS", TAGS[stat]), ("TW", TAGS[weight.dtype] if isinstance(weight, Spec) else tag),
+        ("TB", TAGS[bias.dtype] if isinstance(bias, Spec) else tag), ("WEIGHT", int(weight is not None)),
+        ("BIAS", int(bias is not None)), ("LAYER", 1),
+    )  # fmt: skip
+    sizes = tuple(Const("i64", v) for v in (rows, length, w_step, b_step))
+    eps = Const(compute_tag(tag), call.settings["eps"])
+    launches.append(Launch("pnn_norm_layer", "norm.c", (groups,), (group,), (x_ref, w_ref, b_ref, Out(0), *stats, *sizes, eps), defines))
+    return Plan(tuple(launches), tuple(scratch))
+
+
+def _rows(x: Spec, call: Call) -> tuple[int, int]:
+    """Return (rows, row length) for the setting `normalized_shape`, which the shape rule has checked."""
+    wanted = call.settings["normalized_shape"]
+    length = wanted if isinstance(wanted, int) else prod(wanted)
+    return x.size // length, length
+
+
+def _row_groups(rows: int, length: int, profile: Profile) -> tuple[int, int]:
+    """Return (group size, groups): a CPU gets a few groups per core that walk over rows, a GPU one per row."""
+    if profile.shape == "cpu":
+        return 64, min(rows, max(1, min(8 * profile.units, rows * length // 8192)))
+    size = 64
+    while size < min(256, profile.group_limit) and size < length:
+        size *= 2
+    return size, min(rows, 1 << 20)
+
+
+@plans("layer_norm_grad")
+def layer_norm_grad(call: Call, profile: Profile) -> Plan:
+    """Plan one launch over the rows."""
+    g, x, weight = call.spec(0), call.spec(1), call.inputs[2]
+    rows, length = _rows(x, call)
+    if x.size == 0:
+        return Plan(())
+    launches: list[Launch] = []
+    scratch: list[Spec] = []
+    g_ref = _contiguous(g, In(0), scratch, launches, profile)
+    x_ref = _contiguous(x, In(1), scratch, launches, profile)
+    w_ref, w_step = (x_ref, 0) if weight is None else _flat_step(weight, In(2), scratch, launches, profile)
+    stat = dtypes.accumulator(x.dtype)
+    stats = [_stat_operand(call.spec(i), stat, In(i), scratch, launches, profile) for i in (3, 4)]
+    group, groups = _row_groups(rows, length, profile)
+    defines = (
+        ("WG", group), ("TX", TAGS[x.dtype]), ("TS", TAGS[stat]), ("TG", TAGS[g.dtype]),
+        ("TW", TAGS[weight.dtype] if isinstance(weight, Spec) else TAGS[x.dtype]), ("WEIGHT", int(weight is not None)), ("LAYER_GRAD", 1),
+    )  # fmt: skip
+    sizes = tuple(Const("i64", v) for v in (rows, length, w_step))
+    launches.append(Launch("pnn_norm_layer_grad", "norm.c", (groups,), (group,), (g_ref, x_ref, w_ref, *stats, Out(0), *sizes), defines))
+    return Plan(tuple(launches), tuple(scratch))
+
+
+@plans("layer_norm_weight_grad")
+def layer_norm_weight_grad(call: Call, profile: Profile) -> Plan:
+    """Plan the sums down the rows in parts, and their merge."""
+    g, x, out = call.spec(0), call.spec(1), call.outputs[0]
+    rows, length = _rows(x, call)
+    launches: list[Launch] = []
+    scratch: list[Spec] = []
+    g_ref = _contiguous(g, In(0), scratch, launches, profile)
+    x_ref = _contiguous(x, In(1), scratch, launches, profile)
+    stats = [_stat_operand(call.spec(i), out.dtype, In(i), scratch, launches, profile) for i in (2, 3)]
+    view = Block(rows, length, 1, length, 1, 1)
+    group = _group(True, profile)
+    parts = _parts(view, True, group, profile)
+    tags = (("TX", TAGS[x.dtype]), ("TS", TAGS[out.dtype]), ("TG", TAGS[g.dtype]))
+    first = len(scratch)
+    if parts > 1:
+        scratch += [Spec((length * parts,), out.dtype)] * 2
+    gbs, gws = (Scratch(first), Scratch(first + 1)) if parts > 1 else (Out(1), Out(0))
+    sizes = tuple(Const("i64", v) for v in (rows, length, length, 1, length, 1, parts))
+    launches.append(
+        Launch(
+            "pnn_norm_grad_columns", "norm.c", (-(-length // group) * parts,), (group,), (g_ref, x_ref, *stats, gbs, gws, *sizes),
+            (("WG", group), ("PER_ROW", 1), *tags, ("GRAD_COLUMNS", 1)),
+        )  # fmt: skip
+    )
+    if parts > 1:
+        launches.append(_merge(gbs, gws, Out(1), Out(0), length, parts, tags[:2]))
+    return Plan(tuple(launches), tuple(scratch))
