@@ -13,7 +13,7 @@ from portable_nn.core.backend import Backend, Status
 from portable_nn.core.version import VERSION as VERSION
 
 if TYPE_CHECKING:
-    from .opencl import OpenCLBackend  # a module named `backend` would replace the function `backend` of this package
+    from .opencl import OpenCLBackend
 
 INSTALL = 'pip install "portable-nn[opencl]"'
 
