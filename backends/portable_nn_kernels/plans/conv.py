@@ -1,0 +1,120 @@
+"""Plans of `conv2d` and its gradients: shapes and strides as arguments, and the choice between GPU- and CPU-shaped kernels."""
+
+from __future__ import annotations
+
+from portable_nn.core import dtypes
+from portable_nn.core.call import Call
+from portable_nn.core.geometry import Window, conv_window
+from portable_nn.core.spec import Spec
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
+
+from . import plans
+
+
+def conv_plan(call: Call, profile: Profile, x: Spec, weight: Spec, y: Spec) -> tuple[Window, bool]:
+    """Return the window of a call, and whether anything is to be computed from values."""
+    settings = call.settings
+    window = conv_window(call.op, x.shape[2:], weight.shape[2:], settings["stride"], settings["padding"], settings["dilation"])
+    return window, call.outputs[0].size > 0
+
+
+def shape_args(x: Spec, weight: Spec, y: Spec, window: Window, groups: int) -> tuple[Arg, ...]:
+    """Return CONV_ARGS of c/conv.h."""
+    (h, w), (n, c) = window, x.shape[:2]
+    numbers = (
+        n, groups, c // groups, h.size, w.size, weight.shape[0] // groups, h.out, w.out, h.kernel, w.kernel, h.stride,
+        w.stride, h.before, w.before, h.dilation, w.dilation, *x.strides, *weight.strides, *y.strides,
+    )  # fmt: skip
+    return tuple(Const("i64", value) for value in numbers)
+
+
+def _tile(profile: Profile, rows: int, cols: int, batch: int) -> tuple[int, int]:
+    """Return results per work-item in both directions: large tiles reuse more, small ones fill more compute units."""
+    for rm, rn in ((4, 4), (4, 2), (2, 2), (2, 1)):
+        tiles = -(-rows // (16 * rm)) * -(-cols // (16 * rn)) * batch
+        if cols > 8 * rn and rows > 8 * rm and tiles >= profile.units:
+            return rm, rn
+    return 1, 1
+
+
+def _tiles(rows: int, cols: int, rm: int, rn: int) -> int:
+    return -(-rows // (16 * rm)) * -(-cols // (16 * rn))
+
+
+def _defines(spec: Spec, largest: int, rm: int, rn: int) -> tuple[tuple[str, Define], ...]:
+    return (("T", dtypes.TAGS[spec.dtype]), ("IX", "u32" if largest < 2**31 else "i64"), ("RM", rm), ("RN", rn), ("TK", 16))
+
+
+def weight_sum(profile: Profile, dw: Spec, partial: Ref, parts: int, groups: int, lanes: int = 0) -> Launch:
+    """Return the launch that adds the parts of a weight gradient; `lanes` is the block of output channels, 0 for none."""
+    o, rows = dw.shape[0] // groups, dw.size // max(dw.shape[0], 1)
+    part = groups * (-(-o // lanes) * lanes if lanes else o) * rows
+    size = 64 if profile.shape == "cpu" else 256
+    groups_launched = max(1, min(-(-dw.size // size), 4 * profile.units if profile.shape == "cpu" else 2**16))
+    chunk = -(-(-(-dw.size // groups_launched)) // size) * size
+    numbers = (parts, dw.size, o, rows, max(lanes, 1), part, chunk)
+    return Launch(
+        "pnn_conv_weight_sum", "conv_sum.c", (-(-dw.size // chunk),), (size,),
+        (partial, Out(0), *(Const("i64", v) for v in numbers)),
+        (("T", dtypes.TAGS[dw.dtype]), ("SIZE", size), ("BLOCKED", int(lanes > 0))),
+    )  # fmt: skip
+
+
+@plans("conv2d")
+def conv2d(call: Call, profile: Profile) -> Plan:
+    """Plan the forward convolution."""
+    x, weight, y = call.spec(0), call.spec(1), call.outputs[0]
+    window, work = conv_plan(call, profile, x, weight, y)
+    if not work:
+        return Plan(())
+    groups = call.settings["groups"]
+    bias = call.inputs[2]
+    rows, cols = y.size // y.shape[1], y.shape[1] // groups
+    rm, rn = _tile(profile, rows, cols, groups)
+    shift = (Const("i32", int(bias is not None)), Const("i64", bias.strides[0] if isinstance(bias, Spec) else 0))
+    launch = Launch(
+        "pnn_conv_forward", "conv.c", (_tiles(rows, cols, rm, rn) * groups,), (256,),
+        (In(0), In(1), In(1) if bias is None else In(2), Out(0), *shape_args(x, weight, y, window, groups), *shift),
+        _defines(y, max(rows, weight.size), rm, rn),
+    )  # fmt: skip
+    return Plan((launch,))
+
+
+@plans("conv2d_input_grad")
+def conv2d_input_grad(call: Call, profile: Profile) -> Plan:
+    """Plan the gradient of the images."""
+    y, weight, x = call.spec(0), call.spec(1), call.outputs[0]
+    window, work = conv_plan(call, profile, x, weight, y)
+    if not work:
+        return Plan(())
+    groups = call.settings["groups"]
+    rows, cols = x.size // x.shape[1], x.shape[1] // groups
+    rm, rn = _tile(profile, rows, cols, groups)
+    launch = Launch(
+        "pnn_conv_input_grad", "conv.c", (_tiles(rows, cols, rm, rn) * groups,), (256,),
+        (In(0), In(1), Out(0), *shape_args(x, weight, y, window, groups)), _defines(y, max(rows, weight.size), rm, rn),
+    )  # fmt: skip
+    return Plan((launch,))
+
+
+@plans("conv2d_weight_grad")
+def conv2d_weight_grad(call: Call, profile: Profile) -> Plan:
+    """Plan the gradient of the filters: parts of the pixels, then their sum."""
+    x, y, weight = call.spec(0), call.spec(1), call.outputs[0]
+    window, work = conv_plan(call, profile, x, weight, y)
+    if not work:
+        return Plan(())
+    groups = call.settings["groups"]
+    rows, cols, pixels = weight.shape[0] // groups, weight.size // weight.shape[0], y.size // y.shape[1]
+    rm, rn = _tile(profile, rows, cols, groups)
+    tiles = _tiles(rows, cols, rm, rn) * groups
+    parts = max(1, min(-(-2 * profile.units // tiles) * 2, pixels // 256, 256))
+    step = -(-pixels // parts // 16) * 16 if pixels else 16
+    parts = max(1, -(-pixels // step))
+    launch = Launch(
+        "pnn_conv_weight_grad", "conv.c", (tiles, parts), (256, 1),
+        (In(0), In(1), Scratch(0), *shape_args(x, weight, y, window, groups), Const("i64", step)),
+        _defines(y, max(pixels, weight.size), rm, rn),
+    )  # fmt: skip
+    scratch = Spec((parts, weight.size), dtypes.accumulator(weight.dtype))
+    return Plan((launch, weight_sum(profile, weight, Scratch(0), parts, groups)), (scratch,))
