@@ -37,6 +37,15 @@ from .arithmetic import pow as pow
 from .arithmetic import remainder as remainder
 from .arithmetic import sign as sign
 from .arithmetic import subtract as subtract
+from .axes import expand as expand
+from .axes import expand_dims as expand_dims
+from .axes import flatten as flatten
+from .axes import flip as flip
+from .axes import matrix_transpose as matrix_transpose
+from .axes import moveaxis as moveaxis
+from .axes import squeeze as squeeze
+from .axes import transpose as transpose
+from .axes import unsqueeze as unsqueeze
 from .conv import conv2d as conv2d
 from .conv import conv2d_input_grad as conv2d_input_grad
 from .conv import conv2d_weight_grad as conv2d_weight_grad
@@ -89,3 +98,6 @@ from .norm import batch_norm_train_grad as batch_norm_train_grad
 from .norm import layer_norm as layer_norm
 from .norm import layer_norm_grad as layer_norm_grad
 from .norm import layer_norm_weight_grad as layer_norm_weight_grad
+from .reduction import mean as mean
+from .reduction import sum as sum
+from .reduction import sum_to as sum_to
