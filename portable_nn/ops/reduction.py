@@ -1,0 +1,260 @@
+"""Reductions: many elements made one along axes, in the array API's spelling; and `sum_to`, which undoes broadcasting.
+
+Over 250 lines because the family is meant to be read in one piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from math import prod as product
+from typing import Any
+
+import numpy as np
+
+from ..core import dtypes
+from ..core.array import Array
+from ..core.call import Call
+from ..core.errors import DTypeError, SettingError, ShapeError
+from ..core.op import op, setting_dtype
+from ..core.registry import find
+from ..core.samples import A, bad, bench, s
+from ..core.spec import Spec
+from ..core.tape import Saved
+from .layout import axes_of
+
+Axis = int | Sequence[int] | None
+_FLOATS = ("float32", "float64", "float16", "bfloat16")
+_NAN, _INF = float("nan"), float("inf")
+
+
+def reduced_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """Return the axes a reduction with this `axis` setting runs over, in order; None means all."""
+    return tuple(range(ndim)) if axis is None else tuple(sorted(axes_of(name, axis, ndim)))
+
+
+def reduced_shape(shape: Sequence[int], axes: Sequence[int], keepdims: bool) -> tuple[int, ...]:
+    """Return `shape` with `axes` made 1 (keepdims) or taken away."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape) if keepdims or i not in axes)
+
+
+def count_of(call: Call) -> int:
+    """Return how many elements of operand 0 are reduced into one."""
+    x = call.spec(0)
+    return product(x.shape[i] for i in reduced_axes(call.op, call.settings["axis"], x.ndim))
+
+
+def _kept(c: Saved, g: Any, x: str = "x") -> Any:
+    """Return `g`, shaped as the output, with the reduced axes put back as ones."""
+    spec = c.spec_of(x)
+    shape = reduced_shape(spec.shape, reduced_axes(c.call.op, c.axis, spec.ndim), True)
+    return g if g.shape == shape else find("reshape")(g, shape)
+
+
+def _like(g: Any, spec: Spec) -> Any:
+    if g.dtype != spec.dtype:
+        g = find("astype")(g, spec.dtype)
+    return find("broadcast_to")(g, spec.shape)
+
+
+def _reduced(x: Spec, axis: Any, keepdims: bool, name: str, kinds: tuple[str, ...], dtype: Any = None) -> Spec:
+    axes = reduced_axes(name, axis, x.ndim)
+    if dtypes.kind(x.dtype) not in kinds:
+        raise DTypeError(f"{name}: x is {x.dtype.name} but {' or '.join(kinds)} is needed; convert with astype")
+    return Spec(reduced_shape(x.shape, axes, bool(keepdims)), dtype or x.dtype)
+
+
+def _sum_dtype(name: str, x: Spec, dtype: Any) -> Any:
+    """Return the dtype of a sum: as asked; else 64 bits wide for bools and integers, by the array API."""
+    asked = setting_dtype(dtype)
+    if asked is None:
+        if x.dtype in dtypes.UNSIGNED:
+            return dtypes.uint64
+        return dtypes.int64 if dtypes.kind(x.dtype) in ("bool", "int") else x.dtype
+    order = ("bool", "int", "float")
+    if dtypes.kind(asked) not in ("int", "float") or order.index(dtypes.kind(asked)) < order.index(dtypes.kind(x.dtype)):
+        raise DTypeError(f"{name}: dtype is {asked.name} but x is {x.dtype.name}; give an integer or float dtype that holds it")
+    return asked
+
+
+def _never_empty(name: str, x: Spec, axis: Any) -> None:
+    for i in reduced_axes(name, axis, x.ndim):
+        if x.shape[i] == 0:
+            raise ShapeError(f"{name}: axis {i} of x has length 0 (shape {x.shape}) and there is no element to return; give at least one")
+
+
+def _flops(call: Call) -> int:
+    return call.spec(0).size
+
+
+def _axes_samples(low: float = -1.0, high: float = 1.0, unique: bool = False, empty: bool = True) -> tuple[Any, ...]:
+    """Return samples over every layout and choice of axes."""
+
+    def a(*shape: int, view: str = "") -> A:
+        return A(shape, low, high, view=view, unique=unique)
+
+    found = [
+        s("all", a(3, 5)),
+        s("rows", a(3, 5), axis=1),
+        s("columns", a(3, 5), axis=0),
+        s("keepdims", a(3, 5), axis=-1, keepdims=True),
+        s("middle", a(2, 3, 4), axis=1),
+        s("outer and inner", a(2, 3, 4), axis=(0, 2)),
+        s("channels of images", a(2, 3, 5, 7), axis=(0, 2, 3), keepdims=True),
+        s("alternate axes", a(2, 3, 2, 3, 2), axis=(0, 2, 4)),
+        s("long row", a(2, 1031), axis=1),
+        s("long column", a(67, 3), axis=0),
+        s("wide columns", a(5, 131), axis=0),
+        s("row past a group", a(3, 257), axis=1),
+        s("transposed", a(33, 5, view="transposed"), axis=0),
+        s("reversed", a(6, 7, view="reversed"), axis=0),
+        s("strided", a(4, 9, view="strided"), axis=1),
+        s("channels last", a(2, 3, 4, 5, view="channels_last"), axis=(2, 3)),
+        s("zero-d", a()),
+        s("no axes", a(2, 3), axis=()),
+        s("size one", a(1, 1), axis=0),
+        s("empty kept", a(0, 3), axis=1),
+    ]
+    if not unique:
+        found.append(s("expanded", a(4, 6, view="expanded"), axis=0))
+    if empty:
+        found.append(s("empty reduced", a(0, 3), axis=0))
+    return tuple(found)
+
+
+_NANS = s("NaN inf", A((3, 3), values=(1.0, _NAN, 2.0, _INF, 1.0, 2.0, -_INF, _INF, 0.0)), axis=1, gradient=False, dtypes=_FLOATS, why="NaN and inf")
+_BAD_AXIS = (
+    bad("axis", SettingError, ("axis 2", "2 axes"), A((2, 3)), axis=2),
+    bad("axis twice", SettingError, ("(1, -1)", "twice"), A((2, 3)), axis=(1, -1)),
+)
+_BENCH = (
+    bench("8M to one", A((8 << 20,))),
+    bench("rows", A((8192, 1024)), axis=1),
+    bench("bias gradient", A((128, 512)), axis=0),
+    bench("channels", A((32, 64, 32, 32)), axis=(0, 2, 3)),
+)
+_INTS = s("int", A((4, 9), dtype="int32", low=-99, high=99, view="transposed"), axis=0)
+
+
+def _sum_vjp(c: Saved, g: Any) -> dict[str, Any]:
+    return {"x": lambda: _like(_kept(c, g), c.spec_of("x"))}
+
+
+@op(
+    out=lambda x, axis, keepdims, dtype: _reduced(x, axis, keepdims, "sum", ("bool", "int", "float"), _sum_dtype("sum", x, dtype)),
+    vjp=_sum_vjp,
+    samples=(
+        *_axes_samples(), _NANS, _INTS,
+        s("byte", A((300,), dtype="uint8", low=0, high=255)),
+        s("bool", A((70,), dtype="bool")),
+        s("half to float", A((9, 40), dtype="float16"), axis=1, dtype="float32", gradient=False, why="the operand is float16"),
+        s("int wraps", A((3,), dtype="int8", low=-99, high=99), dtype="int8"),
+    ),
+    bad=(*_BAD_AXIS, bad("float to int", DTypeError, ("int32", "float32"), A((2,), dtype="float32"), dtype="int32")),
+    bench=_BENCH, flops=_flops, reduces=count_of,
+)  # fmt: skip
+def sum(x: Array, axis: Axis = None, *, keepdims: bool = False, dtype: Any = None) -> Array:
+    """Sum over axes: ``y[k] = Σ_r x[k, r]``, where r runs over `axis` and k over the other axes.
+
+    Parameters
+    ----------
+    x : array
+        bool, integer or real floating.
+    axis : int, tuple of int or None
+        Axes to sum over; None means all, () none.
+    keepdims : bool
+        Keep the summed axes with length 1.
+    dtype : dtype, optional
+        Of the result. By default that of `x`; int64 for bool and signed integers, uint64 for unsigned ones.
+
+    Returns
+    -------
+    array
+        0 for an empty sum.
+
+    Notes
+    -----
+    float16 and bfloat16 are summed in float32 and rounded once; terms are added in blocks and the blocks in a tree, in
+    an order that depends on shape and device only. Integers wrap. Costs one addition per element of `x`.
+    """
+    wide = _sum_dtype("sum", Spec(x.shape, x.dtype), dtype)
+    return np.asarray(np.sum(x, axis=reduced_axes("sum", axis, x.ndim), keepdims=keepdims, dtype=wide))
+
+
+def _divided(c: Saved, g: Any) -> Any:
+    return find("divide")(g, float(count_of(c.call)))
+
+
+@op(
+    out=lambda x, axis, keepdims: _reduced(x, axis, keepdims, "mean", ("float",)),
+    vjp=lambda c, g: {"x": lambda: _like(_divided(c, _kept(c, g)), c.spec_of("x"))},
+    samples=(*_axes_samples(), _NANS),
+    bad=(*_BAD_AXIS, bad("int", DTypeError, ("int32", "float"), A((2,), dtype="int32"))),
+    bench=_BENCH, flops=_flops, reduces=count_of,
+)  # fmt: skip
+def mean(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
+    """Arithmetic mean over axes: ``y[k] = Σ_r x[k, r] / R``; real floating dtypes; see `sum`. NaN for an empty axis."""
+    axes = reduced_axes("mean", axis, x.ndim)
+    return np.asarray(np.sum(x, axis=axes, keepdims=keepdims) / x.dtype.type(product(x.shape[i] for i in axes)))
+
+
+def _sum_to_out(x: Spec, shape: Any) -> Spec:
+    wanted = (shape,) if isinstance(shape, int) else tuple(shape)
+    lead = x.ndim - len(wanted)
+    if lead < 0 or any(n not in (1, m) for n, m in zip(wanted, x.shape[lead:], strict=True)):
+        raise ShapeError(f"sum_to: x has shape {x.shape}, which nothing of shape {wanted} broadcasts to; each size of shape must be x's or 1")
+    if dtypes.kind(x.dtype) not in ("int", "float"):
+        raise DTypeError(f"sum_to: x is {x.dtype.name} but int or float is needed; convert with astype")
+    return Spec(wanted, x.dtype, x.strides if wanted == x.shape else None)
+
+
+def sum_to_axes(x: Spec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the axes of `x` that `sum_to(x, shape)` sums over."""
+    lead = x.ndim - len(shape)
+    return tuple(i for i, n in enumerate(x.shape) if i < lead or (shape[i - lead] == 1 and n != 1))
+
+
+@op(
+    out=_sum_to_out,
+    view=lambda call: (call.spec(0).strides, 0) if call.outputs[0].shape == call.spec(0).shape else None,
+    vjp=lambda c, g: {"x": lambda: find("broadcast_to")(g, c.spec_of("x").shape)},
+    samples=(
+        s("leading", A((4, 3, 5)), (3, 5)),
+        s("bias", A((6, 1, 5)), (5,)),
+        s("middle", A((4, 3, 5)), (4, 1, 5)),
+        s("channel", A((2, 3, 7, 7)), (3, 1, 1)),
+        s("to zero-d", A((3, 5)), ()),
+        s("same", A((3, 5), view="transposed"), (3, 5)),
+        s("last", A((33, 70), view="transposed"), (33, 1)),
+        s("empty", A((0, 3)), (1, 3)),
+        s("int", A((3, 4), dtype="int32", low=-9, high=9), (4,)),
+    ),
+    bad=(bad("shape", ShapeError, ("(3, 5)", "(4,)"), A((3, 5)), (4,)),),
+    bench=(bench("bias", A((128, 512)), (512,)), bench("channel", A((32, 64, 32, 32)), (64, 1, 1))),
+    flops=_flops,
+    reduces=lambda call: call.spec(0).size // max(call.outputs[0].size, 1),
+)  # fmt: skip
+def sum_to(x: Array, shape: Sequence[int]) -> Array:
+    """Sum `x` down to a shape that broadcasts to its own: the adjoint of `broadcast_to`.
+
+    Parameters
+    ----------
+    x : array
+        Integer or real floating.
+    shape : tuple of int
+        Each size is that of `x`, counted from the last axis, or 1.
+
+    Returns
+    -------
+    array
+        dtype of `x` (integers do not widen); a view where nothing is to sum.
+
+    Raises
+    ------
+    ShapeError
+        Nothing of that shape broadcasts to that of `x`.
+    """
+    wanted = (shape,) if isinstance(shape, int) else tuple(shape)
+    axes = sum_to_axes(Spec(x.shape, x.dtype), wanted)
+    wide = dtypes.accumulator(x.dtype)  # ops that may answer with a view are given the halves as they are
+    return x if wanted == x.shape else np.asarray(np.sum(x, axis=axes, dtype=wide)).astype(x.dtype).reshape(wanted)
