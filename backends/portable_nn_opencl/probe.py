@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .devices import Found
 
 TIMEOUT = 60.0  # seconds; a GPU driver may compile its own built-ins at first use
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
 _FORGET = 24 * 3600.0  # failures are tried again after a day: the cause may be gone, the driver version the same
 
 # Self-contained, and given as text: the child imports nothing of ours.
@@ -96,9 +98,11 @@ def run(device: Found, timeout: float = TIMEOUT) -> Result:
     if done.returncode < 0:
         return Result(False, f"the driver ended the probe process with signal {-done.returncode}")
     lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    # The last line of a traceback says what; a build log follows it.
-    telling = [line for line in lines if "rror" in line] or lines[-1:] or [f"exit status {done.returncode}"]
-    return Result(False, f"a test kernel failed: {telling[0][:200]}")
+    # The compiler's own words if there are any, else the last line of the traceback that names an exception.
+    compiler = [line for line in lines if line.startswith("error:") or ": error:" in line]
+    raised = [line for line in lines if _EXCEPTION.match(line)]
+    telling = (compiler or raised[-1:] or lines[-1:] or [f"exit status {done.returncode}"])[0]
+    return Result(False, f"a test kernel failed: {telling[:200]}")
 
 
 def passes(device: Found) -> Result:

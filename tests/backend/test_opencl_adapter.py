@@ -34,7 +34,7 @@ F32 = np.dtype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def backend():
+def opencl():
     state = portable_nn_opencl.status()
     if state.state != "ready":
         pytest.skip(f"opencl is {state.state}: {state.reason}")
@@ -42,47 +42,47 @@ def backend():
 
 
 @pytest.fixture
-def fresh(backend):
+def fresh(opencl):
     """Return a backend object of our own, with an empty pool."""
-    return type(backend)(backend.found)
+    return type(opencl)(opencl.found)
 
 
-def test_one_object_per_device(backend):
-    assert portable_nn_opencl.backend(backend.found.name) is backend
-    assert portable_nn_opencl.backend(None) is backend
+def test_one_object_per_device(opencl):
+    assert portable_nn_opencl.backend(opencl.found.name) is opencl
+    assert portable_nn_opencl.backend(None) is opencl
 
 
-def axpy(backend, n=100, dtype="f32", groups=(2,)):
+def axpy(opencl, n=100, dtype="f32", groups=(2,)):
     launch = Launch("pnn_axpy", AXPY, groups, (64,), (In(0), Out(0), Value("f32", 1), Const("i64", n)), (("T", dtype),))
-    return backend.bind(launch, [0, 2, 1, None])
+    return opencl.bind(launch, [0, 2, 1, None])
 
 
 @pytest.mark.parametrize(
     "dtype", ["bool", "int8", "uint16", "int64", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
 )
 @pytest.mark.parametrize("shape", [(), (1,), (3, 5), (0, 4)], ids=str)
-def test_round_trip(backend, dtype, shape):
+def test_round_trip(opencl, dtype, shape):
     kind = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
     x = np.random.default_rng(0).integers(0, 2, shape).astype(kind)
-    back = backend.to_numpy(backend.from_numpy(x))
+    back = opencl.to_numpy(opencl.from_numpy(x))
     assert back.dtype == x.dtype
     assert back.shape == x.shape
     np.testing.assert_array_equal(back.astype(np.complex128), x.astype(np.complex128))
 
 
 @pytest.mark.parametrize("count", [10, 1_000_000], ids=["async", "blocking"])
-def test_upload_copies(backend, count):
+def test_upload_copies(opencl, count):
     x = np.arange(count, dtype=np.float32)
-    y = backend.from_numpy(x)
+    y = opencl.from_numpy(x)
     x[:] = -1
-    np.testing.assert_array_equal(backend.to_numpy(y), np.arange(count, dtype=np.float32))
+    np.testing.assert_array_equal(opencl.to_numpy(y), np.arange(count, dtype=np.float32))
 
 
-def test_upload_of_a_view_is_c_order(backend):
+def test_upload_of_a_view_is_c_order(opencl):
     x = np.arange(24.0).reshape(4, 6)[::2, ::-1].T
-    y = backend.from_numpy(x)
+    y = opencl.from_numpy(x)
     assert y.spec.contiguous
-    np.testing.assert_array_equal(backend.to_numpy(y), x)
+    np.testing.assert_array_equal(opencl.to_numpy(y), x)
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,11 @@ def test_upload_of_a_view_is_c_order(backend):
     ],
     ids=["transposed", "stepped", "backwards", "broadcast", "element", "empty"],
 )
-def test_views_read_back(backend, shape, strides, offset):
+def test_views_read_back(opencl, shape, strides, offset):
     x = np.arange(24, dtype=np.float32)
-    view = backend.alias(backend.from_numpy(x), Spec(shape, F32, strides), offset)
+    view = opencl.alias(opencl.from_numpy(x), Spec(shape, F32, strides), offset)
     expected = np.lib.stride_tricks.as_strided(x[offset:], shape, [4 * s for s in strides])
-    np.testing.assert_array_equal(backend.to_numpy(view), expected)
+    np.testing.assert_array_equal(opencl.to_numpy(view), expected)
 
 
 def test_views_keep_the_storage_and_the_pool_reuses_it(fresh):
@@ -141,83 +141,83 @@ def test_poison(fresh):
     assert fresh.to_numpy(fresh.allocate(Spec((), np.dtype(np.int64)))) == -1
 
 
-def test_bound_launch_takes_offsets_and_scalars_of_each_call(backend):
+def test_bound_launch_takes_offsets_and_scalars_of_each_call(opencl):
     x = np.arange(40, dtype=np.float32)
-    step = axpy(backend, n=10)
+    step = axpy(opencl, n=10)
     for offset, a in [(0, 1.0), (5, 1.0), (5, 2.5), (0, 0.0), (0, -0.0), (7, float("inf")), (0, 1e300), (1, 3)]:
-        y = backend.from_numpy(np.ones(20, np.float32))
+        y = opencl.from_numpy(np.ones(20, np.float32))
         step(
             (
-                backend.alias(backend.from_numpy(x), Spec((10,), F32), offset),
+                opencl.alias(opencl.from_numpy(x), Spec((10,), F32), offset),
                 a,
-                backend.alias(y, Spec((10,), F32), offset),
+                opencl.alias(y, Spec((10,), F32), offset),
             )
         )
         expected = np.ones(20, np.float32)
         with np.errstate(all="ignore"):
             expected[offset : offset + 10] += np.float32(a) * x[offset : offset + 10]
-        np.testing.assert_array_equal(backend.to_numpy(y), expected)
+        np.testing.assert_array_equal(opencl.to_numpy(y), expected)
 
 
-def test_signed_zero_scalars_differ(backend):
-    step = axpy(backend, n=1)
+def test_signed_zero_scalars_differ(opencl):
+    step = axpy(opencl, n=1)
     for a in (0.0, -0.0, 0.0):
-        y = backend.from_numpy(np.array([-0.0], np.float32))
-        step((backend.from_numpy(np.ones(1, np.float32)), a, y))
-        assert np.signbit(backend.to_numpy(y))[0] == np.signbit(a)
+        y = opencl.from_numpy(np.array([-0.0], np.float32))
+        step((opencl.from_numpy(np.ones(1, np.float32)), a, y))
+        assert np.signbit(opencl.to_numpy(y))[0] == np.signbit(a)
 
 
-def test_scalar_that_does_not_fit(backend):
+def test_scalar_that_does_not_fit(opencl):
     text = "KERNEL(pnn_fill, 64, 1, 1)(OUT(i32, y), i32 v) { AT_OUT(i32, y); if (GLOBAL_ID(0) == 0) STORE(i32, y, 0, v); }\n"
-    fill = backend.bind(Launch("pnn_fill", text, (1,), (64,), (Out(0), Value("i32", 0))), [1, 0])
-    y = backend.from_numpy(np.zeros(1, np.int32))
+    fill = opencl.bind(Launch("pnn_fill", text, (1,), (64,), (Out(0), Value("i32", 0))), [1, 0])
+    y = opencl.from_numpy(np.zeros(1, np.int32))
     fill((-5, y))
-    assert backend.to_numpy(y) == -5
+    assert opencl.to_numpy(y) == -5
     with pytest.raises(ArgumentError, match="4294967296 does not fit i32"):
         fill((2**32, y))
 
 
-def test_no_groups_launches_nothing(backend):
-    y = backend.from_numpy(np.ones(4, np.float32))
-    axpy(backend, groups=(0,))((y, 1.0, y))
-    np.testing.assert_array_equal(backend.to_numpy(y), np.ones(4))
+def test_no_groups_launches_nothing(opencl):
+    y = opencl.from_numpy(np.ones(4, np.float32))
+    axpy(opencl, groups=(0,))((y, 1.0, y))
+    np.testing.assert_array_equal(opencl.to_numpy(y), np.ones(4))
 
 
-def test_error_word(backend):
+def test_error_word(opencl):
     number = device_errors.code("cross_entropy", "label {value} at position {index} is not in [0, 10)")
     assert number == device_errors.code("cross_entropy", "label {value} at position {index} is not in [0, 10)") > 0
     args = (In(0), Const("i64", 3), Const("i64", 10), ErrorWord(number))
-    check = backend.bind(Launch("pnn_check_labels", CHECK, (1,), (64,), args), [0, None, None, None])
-    good, bad = (backend.from_numpy(np.array(v, np.int64)) for v in ([1, 9, 3], [1, 2, 77]))
+    check = opencl.bind(Launch("pnn_check_labels", CHECK, (1,), (64,), args), [0, None, None, None])
+    good, bad = (opencl.from_numpy(np.array(v, np.int64)) for v in ([1, 9, 3], [1, 2, 77]))
     check((good,))
-    backend.to_numpy(good)
+    opencl.to_numpy(good)
     check((bad,))
     check((good,))  # the first report stays
     with pytest.raises(DeviceValueError, match=r"cross_entropy: label 77 at position 2 is not in \[0, 10\)"):
-        backend.to_numpy(good)
-    np.testing.assert_array_equal(backend.to_numpy(good), [1, 9, 3])  # raised once, then clean
+        opencl.to_numpy(good)
+    np.testing.assert_array_equal(opencl.to_numpy(good), [1, 9, 3])  # raised once, then clean
     check((bad,))
     with pytest.raises(DeviceValueError, match="77"):
-        backend.synchronize()
-    backend.synchronize()
+        opencl.synchronize()
+    opencl.synchronize()
 
 
-def test_profiling(backend):
-    step = axpy(backend)
-    x, y = (backend.from_numpy(np.ones(100, np.float32)) for _ in range(2))
+def test_profiling(opencl):
+    step = axpy(opencl)
+    x, y = (opencl.from_numpy(np.ones(100, np.float32)) for _ in range(2))
     step((x, 1.0, y))
-    with backend.profiling() as times:
+    with opencl.profiling() as times:
         step((x, 1.0, y))
         step((x, 1.0, y))
-        with pytest.raises(BackendError, match="already on"), backend.profiling():
+        with pytest.raises(BackendError, match="already on"), opencl.profiling():
             pass
     step((x, 1.0, y))
     assert [t.kernel for t in times] == ["pnn_axpy"] * 2
     assert all(t.ns > 0 for t in times)
-    np.testing.assert_array_equal(backend.to_numpy(y), np.full(100, 5, np.float32))
+    np.testing.assert_array_equal(opencl.to_numpy(y), np.full(100, 5, np.float32))
 
 
-def test_profile_names_op_and_bytes(backend):
+def test_profile_names_op_and_bytes(opencl):
     import portable_nn as pnn
 
     with pnn.use_backend("opencl"):
@@ -229,41 +229,41 @@ def test_profile_names_op_and_bytes(backend):
     assert [(t.op, t.bytes) for t in times] == [("add", 3 * 256)]
 
 
-def test_wrap_shares_memory(backend):
+def test_wrap_shares_memory(opencl):
     import pyopencl.array as cla
 
     x = np.arange(12, dtype=np.float32).reshape(3, 4)
-    theirs = cla.to_device(backend.queue, x)
-    ours = backend.wrap(theirs[1:])
+    theirs = cla.to_device(opencl.queue, x)
+    ours = opencl.wrap(theirs[1:])
     assert ours.spec == Spec((2, 4), F32)
-    np.testing.assert_array_equal(backend.to_numpy(ours), x[1:])
-    context = cl.Context([backend.found.device])  # a queue does not keep it alive
+    np.testing.assert_array_equal(opencl.to_numpy(ours), x[1:])
+    context = cl.Context([opencl.found.device])  # a queue does not keep it alive
     elsewhere = cla.to_device(cl.CommandQueue(context), x)
     with pytest.raises(ArgumentError, match="another OpenCL context"):
-        backend.wrap(elsewhere)
+        opencl.wrap(elsewhere)
 
 
-def test_kernel_that_does_not_compile(backend):
+def test_kernel_that_does_not_compile(opencl):
     broken = Launch("pnn_bad", "KERNEL(pnn_bad, 1, 1, 1)(OUT(f32, y)) { nonsense; }\n", (1,), (1,), (Out(0),))
     with pytest.raises(BackendError, match=r"(?s)pnn_bad: the compiler of .* refused .*nonsense"):
-        backend.bind(broken, [0])
+        opencl.bind(broken, [0])
     with pytest.raises(BackendError, match="pnn_other"):
-        backend.bind(Launch("pnn_other", AXPY, (1,), (64,), (Out(0),), (("T", "f32"),)), [0])
+        opencl.bind(Launch("pnn_other", AXPY, (1,), (64,), (Out(0),), (("T", "f32"),)), [0])
     with pytest.raises(BackendError, match="gives 2 arguments but the kernel has 6"):
-        backend.bind(Launch("pnn_axpy", AXPY, (1,), (64,), (Out(0),), (("T", "f32"),)), [0])
+        opencl.bind(Launch("pnn_axpy", AXPY, (1,), (64,), (Out(0),), (("T", "f32"),)), [0])
 
 
-def test_dtype_the_device_lacks(backend):
+def test_dtype_the_device_lacks(opencl):
     profile = Profile("gpu", float64=False)
-    small = type(backend)(backend.found, profile)
+    small = type(opencl)(opencl.found, profile)
     assert small.profile.shape == "gpu"
     with pytest.raises(DTypeError, match="no float64 arithmetic"):
         small.from_numpy(np.ones(2))
 
 
-def test_programs_come_back_from_disk(backend, tmp_path, monkeypatch):
+def test_programs_come_back_from_disk(opencl, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first, second, third = (type(backend)(backend.found) for _ in range(3))
+    first, second, third = (type(opencl)(opencl.found) for _ in range(3))
     axpy(first)
     axpy(first)
     assert (first.programs.built, first.programs.loaded) == (1, 0)
@@ -275,13 +275,13 @@ def test_programs_come_back_from_disk(backend, tmp_path, monkeypatch):
     assert (third.programs.built, third.programs.loaded) == (1, 0)
 
 
-def test_cache_that_cannot_be_written(backend, tmp_path, monkeypatch):
+def test_cache_that_cannot_be_written(opencl, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    axpy(type(backend)(backend.found))
+    axpy(type(opencl)(opencl.found))
 
 
-def test_profile_is_within_the_librarys_limits(backend):
-    assert backend.profile.group_limit <= 256
-    assert backend.profile.local_bytes <= 48 * 1024
-    assert backend.devices()[0].name == backend.device
+def test_profile_is_within_the_librarys_limits(opencl):
+    assert opencl.profile.group_limit <= 256
+    assert opencl.profile.local_bytes <= 48 * 1024
+    assert opencl.devices()[0].name == opencl.device
