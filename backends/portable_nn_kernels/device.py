@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from portable_nn.core import dtypes
@@ -16,9 +17,10 @@ from portable_nn.core.errors import NoKernel
 from portable_nn.core.op import Op
 from portable_nn.core.spec import Spec
 
-from .launch import Launch, Plan, Profile
+from .launch import In, Launch, Out, Plan, Profile
 from .plans import RULES, elementwise
 from .plans import all as _every_plan  # noqa: F401  (fills RULES)
+from .plans.copies import copy_launch
 
 # Takes the call's arrays and scalars (operands, then outputs, then scratch) and enqueues one kernel.
 BoundLaunch = Callable[[Sequence[Any]], None]
@@ -64,17 +66,7 @@ class DeviceBackend(Backend):
                 return self._view(call, *strides_offset)
         plan = self.plan(op, call)
         n_in, n_out = len(call.inputs), len(call.outputs)
-        first = {"in": 0, "out": n_in, "scratch": n_in + n_out}
-        bound = []
-        for launch in plan.launches:
-            slots: list[int | None] = []
-            for arg in launch.args:
-                role = getattr(arg, "role", None)
-                if role is not None:
-                    slots.append(first[role] + arg.index)  # type: ignore[union-attr]
-                else:
-                    slots.append(getattr(arg, "index", None))
-            bound.append(self.bind(launch, slots))
+        bound = [self.bind(launch, _slots(launch, n_in, n_out)) for launch in plan.launches]
         allocate, outputs, scratch = self.allocate, call.outputs, plan.scratch
         if len(bound) == 1 and not scratch and n_out == 1:
             only, out = bound[0], outputs[0]
@@ -105,8 +97,32 @@ class DeviceBackend(Backend):
 
         return run
 
+    def write(self, target: Any, value: Any) -> None:
+        """Copy `value` into `target`, an array or view of the same shape, converting the dtype."""
+        key = (target.spec, value.spec)
+        bound = self._writes.get(key)
+        if bound is None:
+            launch = copy_launch(value.spec, In(0), target.spec, Out(0), self.profile)
+            bound = self._writes[key] = self.bind(launch, _slots(launch, 1, 1))
+        bound((value, target))
+
+    @cached_property
+    def _writes(self) -> dict[tuple[Spec, Spec], BoundLaunch]:
+        return {}
+
     def supports(self, dtype: Any) -> bool:
         """Tell whether the device computes with `dtype`."""
         return self.profile.float64 or dtype not in (dtypes.float64, dtypes.complex128)
 
 
+def _slots(launch: Launch, n_in: int, n_out: int) -> list[int | None]:
+    """Return, for each argument, its place in the list (operands, outputs, scratch); None for constants."""
+    first = {"in": 0, "out": n_in, "scratch": n_in + n_out}
+    slots: list[int | None] = []
+    for arg in launch.args:
+        role = getattr(arg, "role", None)
+        if role is not None:
+            slots.append(first[role] + arg.index)  # type: ignore[union-attr]
+        else:
+            slots.append(getattr(arg, "index", None))
+    return slots

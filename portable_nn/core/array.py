@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import subscript
 from .errors import ArgumentError, ShapeError
 from .registry import find
 
@@ -111,7 +112,7 @@ class ArrayOperators:
         return find("permute")(self, (*axes[:-2], axes[-1], axes[-2]))
 
     def __getitem__(self, index: Any) -> Any:
-        return find("getitem").body(self, index)
+        return subscript.get(self, index)
 
     def __len__(self) -> int:
         if not self.spec.shape:
@@ -178,6 +179,9 @@ class DeviceArray(ArrayOperators):
         if device != self.device:
             raise ArgumentError(f"to_device: the array is on {self.device!r}, not {device!r}; use pnn.asarray(x, backend=...)")
         return self
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        subscript.put(self, index, value)
 
     def _item(self, kind: str) -> Any:
         if self.spec.size != 1:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .errors import NoKernel
 from .spec import Spec
 
 if TYPE_CHECKING:
@@ -87,6 +88,11 @@ class Backend(ABC):
     @abstractmethod
     def devices(self) -> list[DeviceInfo]:
         """Return the devices this backend could use, the current one first."""
+
+    def write(self, target: Any, value: Any) -> None:
+        """Copy `value` into `target`, an array or view of this backend of the same shape, converting the dtype."""
+        del target, value
+        raise NoKernel(f"backend {self.name} does not write into arrays")
 
     def version_of(self, x: Any) -> int:
         """Return a number that grows when `x` is written to in place."""

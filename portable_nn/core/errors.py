@@ -17,6 +17,10 @@ class SettingError(PortableNNError, ValueError):
     """A setting (stride, axis, mode ...) outside its range."""
 
 
+class OutOfRange(SettingError, IndexError):
+    """An index outside its axis."""
+
+
 class ArgumentError(PortableNNError, TypeError):
     """An argument of the wrong kind: not an array, an unknown keyword, mixed array libraries."""
 

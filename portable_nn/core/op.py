@@ -144,6 +144,8 @@ class Op:
         for value, role in zip(args, roles, strict=False):
             if role is SETTING:
                 key.append(value)
+                if type(value) is float:  # 1 and 1.0 are one key, but may mean two dtypes
+                    key.append(float)
                 continue
             owner, tape = self._scan(value, role, key, given, owner, tape)
         for name, value in kwargs.items():
@@ -151,6 +153,8 @@ class Op:
             role = self.roles.get(name, SETTING)
             if role is SETTING:
                 key.append(value)
+                if type(value) is float:
+                    key.append(float)
             else:
                 owner, tape = self._scan(value, role, key, given, owner, tape)
         if tape is not None:
@@ -161,6 +165,7 @@ class Op:
         try:
             entry = self._cache.get(tuple(key))
         except TypeError:  # a list among the settings
+            self._check_hashable(key)
             return self.apply(tuple(map(_hashable, args)), {k: _hashable(v) for k, v in kwargs.items()}, residuals)
         if entry is None:
             entry = self._prepare(args, kwargs, given, owner, residuals)
@@ -170,6 +175,16 @@ class Op:
         if entry.order is not None:
             given = [None if i < 0 else given[i] for i in entry.order]
         return entry.run(given), entry
+
+    def _check_hashable(self, key: list[Any]) -> None:
+        for item in key:
+            try:
+                hash(_hashable(item))
+            except TypeError:
+                raise ArgumentError(
+                    f"{self.name}: {type(item).__name__} was given as a setting; settings are numbers, text, dtypes and tuples of "
+                    f"them (the signature is {self.name}{self.signature})"
+                ) from None
 
     def _scan(
         self, value: Any, role: str, key: list[Any], given: list[Any], owner: Backend | None, tape: Tape | None
@@ -294,7 +309,7 @@ def op(**record: Any) -> Callable[[Callable[..., Any]], Op]:
 
 
 def _hashable(value: Any) -> Any:
-    if isinstance(value, list) and not any(type(v) in (DeviceArray, Traced, np.ndarray) for v in value):
+    if isinstance(value, list | tuple) and not any(type(v) in (DeviceArray, Traced, np.ndarray) for v in value):
         return tuple(_hashable(v) for v in value)
     return value
 

@@ -115,7 +115,7 @@ def draw(a: A, dtype: np.dtype[Any], rng: Rng) -> npt.NDArray[Any]:
         steps = rng.permutation(size).astype(np.float64) - size // 2
         plain = (steps / max(size / 8, 1)).reshape(a.shape).astype(wanted) if wanted.kind in "fV" else steps.reshape(a.shape).astype(wanted)
     elif wanted.kind == "b":
-        plain = rng.random(a.shape) < 0.5
+        plain = np.asarray(rng.random(a.shape) < 0.5)
     elif wanted.kind in "iu":
         low, high = (a.low, a.high) if a.dtype else (a.low * 8, a.high * 8 + 1)
         if wanted.kind == "u":

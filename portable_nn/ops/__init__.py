@@ -53,6 +53,10 @@ from .creation import astype as astype
 from .creation import full_like as full_like
 from .creation import ones_like as ones_like
 from .creation import zeros_like as zeros_like
+from .indexing import clamp as clamp
+from .indexing import getitem as getitem
+from .indexing import getitem_grad as getitem_grad
+from .indexing import where as where
 from .layout import broadcast_to as broadcast_to
 from .layout import permute as permute
 from .layout import reshape as reshape

@@ -20,7 +20,7 @@ def part(whole: Spec, starts: Sequence[int], sizes: Sequence[int]) -> tuple[Spec
     return Spec(tuple(sizes), whole.dtype, whole.strides), start
 
 
-@plans("reshape")
+@plans("reshape", "flatten")
 def reshape(call: Call, profile: Profile) -> Plan:
     """Copy in C order: the output is dense, and is written through a view of the input's shape."""
     x, y = call.spec(0), call.outputs[0]
@@ -107,3 +107,27 @@ def pad(call: Call, profile: Profile) -> Plan:
                 launches.append(copy_launch(source, Out(0), target, Out(0), profile, source_start, start))
         starts[axis], box[axis] = 0, y.shape[axis]
     return Plan(tuple(launches))
+
+
+@plans("getitem_grad")
+def getitem_grad(call: Call, profile: Profile) -> Plan:
+    """Write g into its place: a padding where every step is 1, else zeros first."""
+    g, y = call.spec(0), call.outputs[0]
+    if y.size == 0:
+        return Plan(())
+    items = [item for item in call.settings["index"] if item is not None]
+    at = items.index(Ellipsis) if Ellipsis in items else len(items)
+    items[at : at + 1] = [(None, None, None)] * (y.ndim - len(items) + (Ellipsis in items))
+    # One entry per axis of y: first index, how many, step; then g is read with as many axes as y.
+    taken = [range(item % n, item % n + 1) if isinstance(item, int) else range(*slice(*item).indices(n)) for item, n in zip(items, y.shape, strict=True)]
+    shape = tuple(len(r) for r in taken)
+    steps = iter([s for s, n in zip(g.strides, g.shape, strict=True) if n != 1])
+    source = Spec(shape, g.dtype, tuple(next(steps) if n != 1 else 1 for n in shape))
+    if g.size == 0:
+        return Plan((fill_launch(y, Out(0), 0, profile),))
+    if all(r.step == 1 or len(r) == 1 for r in taken):
+        return Plan(placed(source, y, [r[0] for r in taken], 0, profile))
+    target, start = part(y, [r[0] for r in taken], shape)
+    target = Spec(shape, y.dtype, tuple(s * r.step for s, r in zip(y.strides, taken, strict=True)))
+    fill = () if g.size == y.size else (fill_launch(y, Out(0), 0, profile),)
+    return Plan((*fill, copy_launch(source, In(0), target, Out(0), profile, 0, start)))
