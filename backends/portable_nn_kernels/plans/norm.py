@@ -80,7 +80,7 @@ def _parts(view: Block, columns: bool, group: int, profile: Profile) -> int:
 
 def _group(columns: bool, profile: Profile) -> int:
     if profile.shape == "cpu":
-        return 16 if columns else 64
+        return profile.vector
     return min(64 if columns else 256, profile.group_limit)
 
 
@@ -295,7 +295,7 @@ def _rows(x: Spec, call: Call) -> tuple[int, int]:
 def _row_groups(rows: int, length: int, profile: Profile) -> tuple[int, int]:
     """Return (group size, groups): a CPU gets a few groups per core that walk over rows, a GPU one per row."""
     if profile.shape == "cpu":
-        return 64, min(rows, max(1, min(8 * profile.units, rows * length // 8192)))
+        return profile.vector, min(rows, max(1, min(8 * profile.units, rows * length // 8192)))
     size = 64
     while size < min(256, profile.group_limit) and size < length:
         size *= 2
