@@ -1,0 +1,79 @@
+"""backend_suite: every op of the registry x sample x dtype x direction as named checks, for any backend, built in or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from typing import NamedTuple
+
+from ..core import registry
+from ..core.backend import Backend
+from ..core.op import Op
+from ..core.samples import Sample
+from .cases import FLOATS, dtypes_of
+from .check import check_op
+from .gradient import check_gradient, differentiable
+
+
+class Case(NamedTuple):
+    """One check: a name that can be pasted into a shell, and what to call."""
+
+    id: str
+    run: Callable[[], object]
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "._+" else "_" for c in text)
+
+
+def gradient_dtypes(op: Op, sample: Sample) -> tuple[str, ...]:
+    """Return the dtypes in which the gradient of a sample is checked: float64 first."""
+    if op.vjp is None or not differentiable(op) or not sample.gradient:
+        return ()
+    return tuple(d for d in ("float64", "float32", "float16", "bfloat16") if d in dtypes_of(op, sample) and d in FLOATS)
+
+
+def forward_cases(backend: str | Backend, ops: list[Op]) -> Iterator[Case]:
+    """Yield `check_op` cases."""
+    name = backend if isinstance(backend, str) else backend.name
+    for op in ops:
+        for sample in op.samples:
+            for dtype in dtypes_of(op, sample):
+                yield Case(f"{name}-{op.name}-{_slug(sample.name)}-{dtype}", partial(check_op, op, sample, dtype, backend))
+
+
+def gradient_cases(backend: str | Backend, ops: list[Op]) -> Iterator[Case]:
+    """Yield `check_gradient` cases."""
+    name = backend if isinstance(backend, str) else backend.name
+    for op in ops:
+        for sample in op.samples:
+            for dtype in gradient_dtypes(op, sample):
+                case = f"{name}-{op.name}-{_slug(sample.name)}-{dtype}-gradient"
+                yield Case(case, partial(check_gradient, op, sample, backend, dtype))
+
+
+def backend_suite(backend: str | Backend, ops: list[Op] | None = None) -> Iterator[Case]:
+    """Yield every check of a backend as (id, callable). A callable raises AssertionError, or SkipTest with the reason.
+
+    Parameters
+    ----------
+    backend : str or Backend
+        A registered name, or the backend itself.
+    ops : list of Op, optional
+        By default the whole registry.
+
+    Examples
+    --------
+    A test file of a third-party backend:
+
+    >>> import pytest
+    >>> from portable_nn.testing import backend_suite
+    >>> @pytest.mark.parametrize("case", backend_suite("mine"), ids=lambda case: case.id)
+    ... def test_backend(case): case.run()
+    """
+    if ops is None:
+        import_module("portable_nn.ops")
+        ops = [registry.OPS[name] for name in sorted(registry.OPS)]
+    yield from forward_cases(backend, ops)
+    yield from gradient_cases(backend, ops)

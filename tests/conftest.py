@@ -1,0 +1,76 @@
+"""What every test shares: the backends under test, seeds, and a report of devices and skips.
+
+PORTABLE_NN_TEST_BACKENDS names the backends (default "numpy,null,opencl"). One that is named and not there fails the
+run: a suite that quietly tests less is worse than none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from portable_nn.core import selection
+from portable_nn.core.backend import Backend
+from portable_nn.testing.cases import seed_of
+
+BACKENDS = tuple(
+    name.strip() for name in os.environ.get("PORTABLE_NN_TEST_BACKENDS", "numpy,null,opencl").split(",") if name.strip()
+)
+VALUES = tuple(name for name in BACKENDS if name != "null")  # the backends that have values
+_skips: Counter[tuple[str, str]] = Counter()
+
+
+def pytest_report_header() -> list[str]:
+    lines = []
+    for name in BACKENDS:
+        state = selection.status(name)
+        devices = "; ".join(f"{d.name} ({d.platform}{f', {d.driver}' if d.driver else ''})" for d in state.devices[:1])
+        lines.append(f"backend {name}: {state.state} {state.reason or devices}")
+    return lines
+
+
+def pytest_sessionstart() -> None:
+    # The tests choose backends themselves; a choice from outside would make host arrays illegal.
+    os.environ.pop("PORTABLE_NN_BACKEND", None)
+    missing = [s for s in map(selection.status, BACKENDS) if s.state != "ready"]
+    if missing:
+        told = "; ".join(f"{s.name}: {s.state} ({s.reason}), install it with {s.install}" for s in missing)
+        raise pytest.UsageError(f"PORTABLE_NN_TEST_BACKENDS asks for backends that are not ready: {told}")
+
+
+@pytest.fixture(params=VALUES)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each backend that has values."""
+    return selection.get(request.param)
+
+
+@pytest.fixture(params=BACKENDS)
+def any_backend(request: pytest.FixtureRequest) -> Backend:
+    """Each backend, the null one included."""
+    return selection.get(request.param)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        found = [b for b in BACKENDS if f"[{b}-" in report.nodeid or f"[{b}]" in report.nodeid]
+        _skips[found[0] if found else "host", report.longrepr[2].removeprefix("Skipped: ")] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _skips:
+        return
+    terminalreporter.section("skips by backend")
+    for name in sorted({backend for backend, _ in _skips}):
+        reasons = [(reason, n) for (backend, reason), n in _skips.most_common() if backend == name]
+        terminalreporter.write_line(f"{name}: {sum(n for _, n in reasons)} skipped")
+        for reason, n in reasons[:12]:
+            terminalreporter.write_line(f"  {n:5d}  {reason[:150]}")
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """A generator seeded by the test's own name: the same in every run, whatever ran before."""
+    return np.random.default_rng(seed_of(request.node.nodeid))
