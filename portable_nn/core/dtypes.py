@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 
 from .errors import DTypeError
 
-DType = np.dtype
+DType = np.dtype[Any]
 
 bool_ = np.dtype(np.bool_)
 int8, int16, int32, int64 = (np.dtype(f"int{bits}") for bits in (8, 16, 32, 64))
@@ -31,7 +33,7 @@ TAGS = {
     complex64: "c64", complex128: "c128",
 }  # fmt: skip
 
-_KIND = dict.fromkeys(INTEGERS, "int") | dict.fromkeys(FLOATS, "float") | dict.fromkeys(COMPLEX, "complex")
+_KIND: dict[DType, str] = dict.fromkeys(INTEGERS, "int") | dict.fromkeys(FLOATS, "float") | dict.fromkeys(COMPLEX, "complex")
 _KIND[bool_] = "bool"
 _WEAK_FITS = {
     "bool": ("bool",),
@@ -43,7 +45,7 @@ _WEAK_FITS = {
 
 def canonical(dtype: object) -> DType:
     """Return `dtype` (name, NumPy dtype or scalar type) as one of the dtypes above."""
-    found = bfloat16 if dtype == "bfloat16" else np.dtype(dtype)  # type: ignore[call-overload]
+    found: DType = bfloat16 if dtype == "bfloat16" else np.dtype(dtype)  # type: ignore[call-overload]
     if found not in _KIND:
         names = ", ".join(d.name for d in ALL)
         raise DTypeError(f"dtype {dtype!r} is not one portable_nn stores; use one of {names}")

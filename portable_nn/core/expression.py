@@ -131,9 +131,10 @@ class Expression:
         calls = {id(n.func) for n in ast.walk(self._module) if isinstance(n, ast.Call)}
         found: dict[str, None] = {}
         for node in ast.walk(self._module):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in calls:
-                if node.id not in local and node.id not in CONSTANTS:
-                    found[node.id] = None
+            if not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)) or id(node) in calls:
+                continue
+            if node.id not in local and node.id not in CONSTANTS:
+                found[node.id] = None
         return tuple(found)
 
     @cached_property

@@ -19,7 +19,7 @@ from .array import DeviceArray
 from .backend import Backend, Prepared
 from .call import Call
 from .dtypes import canonical
-from .errors import ArgumentError, NoGradient, SettingError
+from .errors import ArgumentError, DTypeError, NoGradient, SettingError
 from .samples import Bad, Bench, Sample
 from .spec import WEAK, Spec, Weak
 from .tape import Tape, Traced
@@ -129,6 +129,7 @@ class Op:
     # -- the road -------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the op like the function it wraps; one output is returned as it is, several as a tuple."""
         outputs = self.apply(args, kwargs)[0]
         return outputs[0] if self._single else outputs
 
@@ -352,6 +353,9 @@ def setting_int(op_name: str, name: str, value: Any) -> int:
         raise SettingError(f"{op_name}: {name} is {value!r} but must be an integer") from None
 
 
-def setting_dtype(dtype: Any) -> Any:
-    """Return a dtype setting as a NumPy dtype; None stays None."""
-    return None if dtype is None else canonical(dtype)
+def setting_dtype(op_name: str, dtype: Any) -> Any:
+    """Return a dtype setting as a NumPy dtype; None stays None. An unknown one raises, naming the op."""
+    try:
+        return None if dtype is None else canonical(dtype)
+    except (DTypeError, TypeError) as error:
+        raise DTypeError(f"{op_name}: {error}") from None

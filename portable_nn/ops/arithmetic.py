@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..core.array import Array, ArrayOrScalar
 from ..core.elementwise import elementwise
 from ..core.errors import DTypeError, ShapeError
-from ..core.samples import A, bad, bench, s
+from ..core.samples import A, Sample, bad, bench, s
 
 _NUMERIC = ("int", "float", "complex")
 _REAL = ("int", "float")
@@ -13,10 +13,11 @@ _BITS = ("bool", "int")
 _MIXED = bad("mixed kinds", DTypeError, ("int32", "float32"), A((2, 3), dtype="int32"), A((2, 3), dtype="float32"))
 _SHAPES = bad("shapes", ShapeError, ("(2, 3)", "(4,)"), A((2, 3)), A((4,)))
 _BENCH = (bench("1M", A((1024, 1024)), A((1024, 1024))), bench("bias", A((32, 64, 32, 32)), A((64, 1, 1))))
+_PLAIN = A((3, 5))
 _AWAY = A((3, 5), low=0.5, high=2.0)  # a divisor, or a base, away from zero
 
 
-def _pairs(b: A = A((3, 5))) -> tuple:  # type: ignore[type-arg]
+def _pairs(b: A) -> tuple[Sample, ...]:
     """Return the samples of a binary op: plain, broadcast both ways, views, scalar, odd and empty sizes."""
     low, high = b.low, b.high
     return (
@@ -42,7 +43,7 @@ _NAN = s(
 )  # fmt: skip
 
 
-@elementwise("x1 + x2", gradients={"x1": "g", "x2": "g"}, kinds=("int", "float"), samples=(*_pairs(), _NAN), bad=(_MIXED, _SHAPES), bench=_BENCH)
+@elementwise("x1 + x2", gradients={"x1": "g", "x2": "g"}, kinds=("int", "float"), samples=(*_pairs(_PLAIN), _NAN), bad=(_MIXED, _SHAPES), bench=_BENCH)
 def add(x1: ArrayOrScalar, x2: ArrayOrScalar) -> Array:
     """Add: ``y = x1 + x2``.
 
@@ -63,13 +64,13 @@ def add(x1: ArrayOrScalar, x2: ArrayOrScalar) -> Array:
     """
 
 
-@elementwise("x1 - x2", gradients={"x1": "g", "x2": "-g"}, kinds=("int", "float"), samples=(*_pairs(), _NAN), bad=(_MIXED, _SHAPES), bench=_BENCH)
+@elementwise("x1 - x2", gradients={"x1": "g", "x2": "-g"}, kinds=("int", "float"), samples=(*_pairs(_PLAIN), _NAN), bad=(_MIXED, _SHAPES), bench=_BENCH)
 def subtract(x1: ArrayOrScalar, x2: ArrayOrScalar) -> Array:
     """Subtract: ``y = x1 - x2``. Shapes broadcast, dtypes promote; see `add`."""
 
 
 @elementwise(
-    "x1 * x2", gradients={"x1": "g * x2", "x2": "g * x1"}, kinds=("int", "float"), samples=(*_pairs(), _NAN), bad=(_MIXED, _SHAPES), bench=_BENCH
+    "x1 * x2", gradients={"x1": "g * x2", "x2": "g * x1"}, kinds=("int", "float"), samples=(*_pairs(_PLAIN), _NAN), bad=(_MIXED, _SHAPES), bench=_BENCH
 )
 def multiply(x1: ArrayOrScalar, x2: ArrayOrScalar) -> Array:
     """Multiply: ``y = x1 * x2``. Shapes broadcast, dtypes promote; see `add`."""

@@ -191,7 +191,7 @@ def hypot(x1: ArrayOrScalar, x2: ArrayOrScalar) -> Array:
 
 @elementwise("copysign(x1, x2)", samples=_PLANE)
 def copysign(x1: ArrayOrScalar, x2: ArrayOrScalar) -> Array:
-    """The size of ``x1`` with the sign of ``x2``."""
+    """Combine: the size of ``x1`` with the sign of ``x2``."""
 
 
 @elementwise(

@@ -87,11 +87,15 @@ def _batch_norm_out(
 def _batch_norm_vjp(c: Saved, g: Array) -> dict[str, Any]:
     x = c.spec_of("x")
     shape = (1, x.shape[1]) + (1,) * (x.ndim - 2)
-    channel = lambda v: find("reshape")(v, shape)  # noqa: E731
     axes = (0, *range(2, x.ndim))
     rstd = find("rsqrt")(c.running_var + c.eps)
     scale = rstd if c.weight is None else rstd * c.weight
-    reduced = lambda v: find("sum")(v, axis=axes)  # noqa: E731
+
+    def channel(v: Any) -> Any:
+        return find("reshape")(v, shape)
+
+    def reduced(v: Any) -> Any:
+        return find("sum")(v, axis=axes)
 
     def like(v: Any, name: str) -> Any:
         wanted = c.spec_of(name).dtype

@@ -13,7 +13,7 @@ from portable_nn.core.spec import Spec, Weak
 from portable_nn_kernels.launch import Const, In, Launch, Out, Plan, Profile, Ref, Scratch
 
 from . import plans
-from .layout import copy_launch
+from .copies import copy_launch
 from .mapping import Operand, ScalarArg, map_launch
 
 _SHORT = 16  # below this length of the inner axis, work-items run over channels instead
@@ -136,7 +136,7 @@ def batch_norm_train(call: Call, profile: Profile) -> Plan:
         rstd = Scratch(first + 2)
     if columns:
         units, length = view.n * view.length, 1
-        sizes = (units, channels, view.row_stride, view.s_c, parts)
+        sizes: tuple[int, ...] = (units, channels, view.row_stride, view.s_c, parts)
         name, groups = "columns", -(-channels // group) * parts
     else:
         units, length = view.n, view.length
@@ -146,7 +146,7 @@ def batch_norm_train(call: Call, profile: Profile) -> Plan:
         Launch(
             f"pnn_norm_stats_{name}", "norm.c", (groups,), (group,), (x_ref, means, m2s, *(Const("i64", v) for v in sizes)),
             (("WG", group), *tags, (f"STATS_{name.upper()}", 1)),
-        )  # fmt: skip
+        )
     )
     eps = Const(compute_tag(TAGS[x.dtype]), call.settings["eps"])
     launches.append(
@@ -154,7 +154,7 @@ def batch_norm_train(call: Call, profile: Profile) -> Plan:
             "pnn_norm_merge", "norm.c", (-(-channels // 16),), (16,),
             (means, m2s, Out(1), Out(2), rstd, *(Const("i64", v) for v in (channels, units, length, parts)), eps),
             (("WG", 16), *tags, ("STATS_MERGE", 1)),
-        )  # fmt: skip
+        )
     )
     tag = compute_tag(TAGS[out.dtype])
     inputs = [Operand("x", x, x_ref), *_operand("mean", stat, Out(1), x.ndim), *_operand("rstd", stat, rstd, x.ndim)]
@@ -169,8 +169,7 @@ def batch_norm_train(call: Call, profile: Profile) -> Plan:
 @plans("batch_norm_train_grad")
 def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
     """Plan the two sums in parts, their merge, and the mapping that makes gx."""
-    g, x, weight, mean, rstd = call.inputs
-    assert isinstance(g, Spec) and isinstance(x, Spec) and isinstance(mean, Spec) and isinstance(rstd, Spec)
+    g, x, weight, mean, rstd = call.spec(0), call.spec(1), call.inputs[2], call.spec(3), call.spec(4)
     gx, stat = call.outputs[0], call.outputs[1]
     channels = x.shape[1]
     if channels == 0:
@@ -202,7 +201,7 @@ def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
             f"pnn_norm_grad_{name}", "norm.c", (groups,), (group,),
             (g_ref, x_ref, *stats, gbs, gws, *(Const("i64", v) for v in sizes)),
             (("WG", group), ("PER_ROW", 0), *tags, (f"GRAD_{name.upper()}", 1)),
-        )  # fmt: skip
+        )
     )
     if parts > 1:
         launches.append(_merge(gbs, gws, Out(2), Out(1), channels, parts, tags[:2]))
@@ -349,7 +348,7 @@ def layer_norm_weight_grad(call: Call, profile: Profile) -> Plan:
         Launch(
             "pnn_norm_grad_columns", "norm.c", (-(-length // group) * parts,), (group,), (g_ref, x_ref, *stats, gbs, gws, *sizes),
             (("WG", group), ("PER_ROW", 1), *tags, ("GRAD_COLUMNS", 1)),
-        )  # fmt: skip
+        )
     )
     if parts > 1:
         launches.append(_merge(gbs, gws, Out(1), Out(0), length, parts, tags[:2]))
