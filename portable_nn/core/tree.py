@@ -90,9 +90,11 @@ def _map(f: Callable[..., Any], tree: Any, rest: tuple[Any, ...], path: str) -> 
 
 def unflatten(tree: Any, new_leaves: list[Any]) -> Any:
     """Return a tree of the form of `tree` with `new_leaves` in order."""
+    places = len(leaves(tree))
+    if len(new_leaves) != places:
+        off = len(new_leaves) - places
+        raise ArgumentError(
+            f"tree.unflatten: {abs(off)} leaves too {'many' if off > 0 else 'few'}: {len(new_leaves)} for {places} places"
+        )
     iterator = iter(new_leaves)
-    result = map(lambda _: next(iterator), tree)
-    left = len(list(iterator))
-    if left:
-        raise ArgumentError(f"tree.unflatten: {left} leaves too many for {len(leaves(tree))} places")
-    return result
+    return map(lambda _: next(iterator), tree)
