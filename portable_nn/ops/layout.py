@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..core.array import Array
+from ..core.axes import axes_of as axes_of
+from ..core.axes import axis_of as axis_of
 from ..core.call import Call
 from ..core.errors import SettingError, ShapeError
 from ..core.op import op, setting_int
@@ -19,23 +21,6 @@ from ..core.spec import Spec, broadcast_strides
 from ..core.tape import Saved
 
 Ints = int | Sequence[int]
-
-
-def axis_of(name: str, axis: Any, ndim: int) -> int:
-    """Return `axis` counted from the front, or raise naming the op."""
-    number = setting_int(name, "axis", axis)
-    if not -ndim <= number < ndim:
-        raise SettingError(f"{name}: axis {number} does not exist in an array of {ndim} axes; use {-ndim} to {ndim - 1}")
-    return number % ndim
-
-
-def axes_of(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
-    """Return one axis or several, counted from the front and all different, or raise."""
-    given = axes if isinstance(axes, list | tuple) else (axes,)
-    found = tuple(axis_of(name, axis, ndim) for axis in given)
-    if len(set(found)) != len(found):
-        raise SettingError(f"{name}: axes {tuple(given)} name an axis twice (the array has {ndim} axes)")
-    return found
 
 
 def view_as_out(call: Call) -> tuple[tuple[int, ...], int]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core import dtypes
 from ..core.array import Array
+from ..core.axes import reduced_axes, reduced_shape, sum_to_axes
 from ..core.call import Call
 from ..core.errors import DTypeError, SettingError, ShapeError
 from ..core.op import op, setting_dtype
@@ -21,21 +22,10 @@ from ..core.registry import find
 from ..core.samples import A, bad, bench, s
 from ..core.spec import Spec
 from ..core.tape import Saved
-from .layout import axes_of
 
 Axis = int | Sequence[int] | None
 _FLOATS = ("float32", "float64", "float16", "bfloat16")
 _NAN, _INF = float("nan"), float("inf")
-
-
-def reduced_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
-    """Return the axes a reduction with this `axis` setting runs over, in order; None means all."""
-    return tuple(range(ndim)) if axis is None else tuple(sorted(axes_of(name, axis, ndim)))
-
-
-def reduced_shape(shape: Sequence[int], axes: Sequence[int], keepdims: bool) -> tuple[int, ...]:
-    """Return `shape` with `axes` made 1 (keepdims) or taken away."""
-    return tuple(1 if i in axes else n for i, n in enumerate(shape) if keepdims or i not in axes)
 
 
 def count_of(call: Call) -> int:
@@ -66,7 +56,7 @@ def _reduced(x: Spec, axis: Any, keepdims: bool, name: str, kinds: tuple[str, ..
 
 def _sum_dtype(name: str, x: Spec, dtype: Any) -> Any:
     """Return the dtype of a sum: as asked; else 64 bits wide for bools and integers, by the array API."""
-    asked = setting_dtype(dtype)
+    asked = setting_dtype(name, dtype)
     if asked is None:
         if x.dtype in dtypes.UNSIGNED:
             return dtypes.uint64
@@ -208,12 +198,6 @@ def _sum_to_out(x: Spec, shape: Any) -> Spec:
     return Spec(wanted, x.dtype, x.strides if wanted == x.shape else None)
 
 
-def sum_to_axes(x: Spec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the axes of `x` that `sum_to(x, shape)` sums over."""
-    lead = x.ndim - len(shape)
-    return tuple(i for i, n in enumerate(x.shape) if i < lead or (shape[i - lead] == 1 and n != 1))
-
-
 @op(
     out=_sum_to_out,
     view=lambda call: (call.spec(0).strides, 0) if call.outputs[0].shape == call.spec(0).shape else None,
@@ -255,6 +239,6 @@ def sum_to(x: Array, shape: Sequence[int]) -> Array:
         Nothing of that shape broadcasts to that of `x`.
     """
     wanted = (shape,) if isinstance(shape, int) else tuple(shape)
-    axes = sum_to_axes(Spec(x.shape, x.dtype), wanted)
+    axes = sum_to_axes(x.shape, wanted)
     wide = dtypes.accumulator(x.dtype)  # ops that may answer with a view are given the halves as they are
     return x if wanted == x.shape else np.asarray(np.sum(x, axis=axes, dtype=wide)).astype(x.dtype).reshape(wanted)

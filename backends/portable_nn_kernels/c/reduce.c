@@ -1,0 +1,159 @@
+/* Reductions of up to two kept and two reduced axes at any strides: y[k] = FINISH(COMBINE over r of MAP(x[k, r], m[k, r])).
+ *
+ * pnn_reduce_rows: a work-group makes one output at a time; its G work-items walk along the inner reduced axis, so x is
+ * read once in whole lines. The CPU shape is the same text with G = one vector and four accumulators per lane.
+ * pnn_reduce_columns: a work-item makes W outputs, G apart, and walks over the reduced axes alone: for reduced axes that
+ * are not innermost, and for rows too short to fill a group.
+ *
+ * Both cut the reduced axes into parts_1 x parts_0 parts, when outputs are few: tile = (output, part), stored in that
+ * order, and a second launch reduces the parts. Sums are kept per block of at most BLOCK terms a lane and the blocks
+ * added up, then lanes in a tree, then parts: the error grows with the depth, not with the length. No atomics: the order
+ * depends on shape and device profile only. Idea: Blelloch's two-stage reduction; NumPy's blocked summation.
+ *
+ * Defines: X, M storage tags of the operands (M with HAS_M), A compute tag, Y storage tag of y; MAP, COMBINE, FINISH one
+ * of the macros below; INIT a value; G; W (0: the rows kernel);
+ * UNIT if the walked axis has stride 1, FLAT if there is one kept axis. */
+#include "math.h"
+
+#define MAP_VALUE(v, m, j) ((A)(v))
+#define MAP_TRUE(v, m, j) ((A)((v) != 0))
+#define MAP_ZERO(v, m, j) ((A)((v) == 0))
+#define MAP_NOT_ZERO(v, m, j) ((v) == 0 ? (A)1 : (A)(v)) /* the product of the others */
+#define MAP_SQUARE(v, m, j) ((A)(((v) - (m)) * ((v) - (m))))
+#define MAP_DISTANCE(v, m, j) CAT(pnn_abs_, A)((A)(v) - (A)(m))
+#define PNN_SAME(v, m) ((v) == (m) || ((v) != (v) && (m) != (m)))
+#define MAP_SAME(v, m, j) ((A)PNN_SAME(v, m))
+#define MAP_PLACE(v, m, j) (PNN_SAME(v, m) ? (A)(j) : INIT) /* where the extremum is */
+
+#define COMBINE_SUM(a, b) CAT(pnn_add_, A)(a, b)
+#define COMBINE_PRODUCT(a, b) ((A)((a) * (b)))
+#define COMBINE_MAX(a, b) CAT(pnn_max_, A)(a, b)
+#define COMBINE_MIN(a, b) CAT(pnn_min_, A)(a, b)
+
+#define FINISH_SAME(a) (a)
+#define FINISH_DIVIDE(a) ((a) / divisor)
+#define FINISH_ROOT(a) CAT(pnn_sqrt_, A)((a) / divisor)
+
+/* Element i along the inner reduced axis of the line that starts at `line`; j, its place in the reduced axes' C order. */
+#ifdef HAS_M
+#define PNN_M_PARAMETERS IN(M, m), const i64 mk1, const i64 mk0, const i64 mr1, const i64 mr0,
+#define PNN_M_LINE(k1, k0, r1) ((k1) * mk1 + (k0) * mk0 + (r1) * mr1)
+#define PNN_M_AT(line, i) LOAD(M, m, (line) + (i) * mr0)
+#else
+#define PNN_M_PARAMETERS
+#define PNN_M_LINE(k1, k0, r1) 0
+#define PNN_M_AT(line, i) 0
+#endif
+#ifdef UNIT
+#define PNN_AT(line, m_line, i) MAP(LOAD(X, x, (line) + (i)), PNN_M_AT(m_line, i), place + (i) * w0)
+#else
+#define PNN_AT(line, m_line, i) MAP(LOAD(X, x, (line) + (i) * xr0), PNN_M_AT(m_line, i), place + (i) * w0)
+#endif
+
+#define PNN_PARAMETERS                                                                                          \
+    IN(X, x), PNN_M_PARAMETERS OUT(Y, y), const i64 k1s, const i64 k0s, const i64 r1s, const i64 r0s,           \
+    const i64 xk1, const i64 xk0, const i64 xr1, const i64 xr0, const i64 w1, const i64 w0,                     \
+    const i64 parts_1, const i64 parts_0, const i64 tiles, const D divisor
+
+#define PNN_PART(part)                                                                                          \
+    const i64 part_1 = (part) / parts_0, part_0 = (part) - part_1 * parts_0;                                    \
+    const i64 first_1 = r1s * part_1 / parts_1, last_1 = r1s * (part_1 + 1) / parts_1;                          \
+    const i64 first_0 = r0s * part_0 / parts_0, last_0 = r0s * (part_0 + 1) / parts_0;
+
+#define BLOCK 64
+#define COMBINE_4(s) COMBINE(COMBINE(s##0, s##1), COMBINE(s##2, s##3))
+
+#if W == 0
+KERNEL(pnn_reduce_rows, G, 1, 1)(PNN_PARAMETERS) {
+    LOCAL A lanes[G];
+    AT_IN(X, x);
+#ifdef HAS_M
+    AT_IN(M, m);
+#endif
+    AT_OUT(Y, y);
+    const i64 lane = LOCAL_ID(0);
+    const i64 parts = parts_1 * parts_0;
+    for (i64 tile = GROUP_ID(0); tile < tiles; tile += NUM_GROUPS(0)) {
+        const i64 k = tile / parts, k1 = k / k0s, k0 = k - k1 * k0s;
+        PNN_PART(tile - k * parts)
+        A sum = INIT;
+        for (i64 r1 = first_1; r1 < last_1; ++r1) {
+            const i64 line = k1 * xk1 + k0 * xk0 + r1 * xr1, m_line = PNN_M_LINE(k1, k0, r1), place = r1 * w1;
+            for (i64 start = first_0; start < last_0; start += 4 * G * BLOCK) {
+                const i64 stop = start + 4 * G * BLOCK < last_0 ? start + 4 * G * BLOCK : last_0;
+                A s0 = INIT, s1 = INIT, s2 = INIT, s3 = INIT;
+                i64 i = start; /* the same in every work-item, so that the body has no mask */
+                for (; i + 4 * G <= stop; i += 4 * G) {
+                    s0 = COMBINE(s0, PNN_AT(line, m_line, i + lane));
+                    s1 = COMBINE(s1, PNN_AT(line, m_line, i + G + lane));
+                    s2 = COMBINE(s2, PNN_AT(line, m_line, i + 2 * G + lane));
+                    s3 = COMBINE(s3, PNN_AT(line, m_line, i + 3 * G + lane));
+                }
+                for (; i < stop; i += G)
+                    if (i + lane < stop) s0 = COMBINE(s0, PNN_AT(line, m_line, i + lane));
+                sum = COMBINE(sum, COMBINE_4(s));
+            }
+        }
+        lanes[lane] = sum;
+        BARRIER();
+        for (i64 span = G / 2; span > 0; span /= 2) {
+            if (lane < span) lanes[lane] = COMBINE(lanes[lane], lanes[lane + span]);
+            BARRIER();
+        }
+        if (lane == 0) STORE(Y, y, tile, FINISH(lanes[0]));
+        BARRIER();
+    }
+}
+#else
+/* W outputs a work-item, G apart; outputs past the end are computed from the last one and not stored. */
+KERNEL(pnn_reduce_columns, G, 1, 1)(PNN_PARAMETERS) {
+    AT_IN(X, x);
+#ifdef HAS_M
+    AT_IN(M, m);
+#endif
+    AT_OUT(Y, y);
+    const i64 parts = parts_1 * parts_0, outputs = k1s * k0s;
+    for (i64 tile = GROUP_ID(0); tile < tiles; tile += NUM_GROUPS(0)) {
+        const i64 column = tile / parts, part = tile - column * parts;
+        PNN_PART(part)
+        i64 from[W], m_from[W];
+        A sum[W];
+        for (int c = 0; c < W; ++c) {
+            const i64 mine = column * (G * W) + c * G + LOCAL_ID(0);
+            const i64 k = mine < outputs ? mine : outputs - 1;
+#ifdef FLAT
+            const i64 k1 = 0, k0 = k;
+#else
+            const i64 k1 = k / k0s, k0 = k - k1 * k0s;
+#endif
+            from[c] = k1 * xk1 + k0 * xk0;
+            m_from[c] = PNN_M_LINE(k1, k0, 0);
+            sum[c] = INIT;
+        }
+        for (i64 r1 = first_1; r1 < last_1; ++r1) {
+            const i64 line = r1 * xr1, m_line = PNN_M_LINE(0, 0, r1), place = r1 * w1;
+            for (i64 start = first_0; start < last_0; start += 4 * BLOCK) {
+                const i64 stop = start + 4 * BLOCK < last_0 ? start + 4 * BLOCK : last_0;
+                A s0[W], s1[W], s2[W], s3[W];
+                for (int c = 0; c < W; ++c) s0[c] = s1[c] = s2[c] = s3[c] = INIT;
+                i64 i = start;
+                for (; i + 4 <= stop; i += 4)
+                    for (int c = 0; c < W; ++c) {
+                        s0[c] = COMBINE(s0[c], PNN_AT(line + from[c], m_line + m_from[c], i));
+                        s1[c] = COMBINE(s1[c], PNN_AT(line + from[c], m_line + m_from[c], i + 1));
+                        s2[c] = COMBINE(s2[c], PNN_AT(line + from[c], m_line + m_from[c], i + 2));
+                        s3[c] = COMBINE(s3[c], PNN_AT(line + from[c], m_line + m_from[c], i + 3));
+                    }
+                for (; i < stop; ++i)
+                    for (int c = 0; c < W; ++c) s0[c] = COMBINE(s0[c], PNN_AT(line + from[c], m_line + m_from[c], i));
+                for (int c = 0; c < W; ++c)
+                    sum[c] = COMBINE(sum[c], COMBINE(COMBINE(s0[c], s1[c]), COMBINE(s2[c], s3[c])));
+            }
+        }
+        for (int c = 0; c < W; ++c) {
+            const i64 k = column * (G * W) + c * G + LOCAL_ID(0);
+            if (k < outputs) STORE(Y, y, k * parts + part, FINISH(sum[c]));
+        }
+    }
+}
+#endif
