@@ -56,7 +56,7 @@ def _reduced(x: Spec, axis: Any, keepdims: bool, name: str, kinds: tuple[str, ..
 
 def _sum_dtype(name: str, x: Spec, dtype: Any) -> Any:
     """Return the dtype of a sum: as asked; else 64 bits wide for bools and integers, by the array API."""
-    asked = setting_dtype(name, dtype)
+    asked = setting_dtype(dtype=dtype, op_name=name)
     if asked is None:
         if x.dtype in dtypes.UNSIGNED:
             return dtypes.uint64

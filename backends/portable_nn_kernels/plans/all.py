@@ -5,3 +5,5 @@ from . import creation as creation
 from . import gemm as gemm
 from . import layout as layout
 from . import norm as norm
+from . import pool as pool
+from . import reduction as reduction
