@@ -95,28 +95,28 @@ KERNEL(pnn_gemm_panels, 1, 1, 1)(GEMM_ARGS, i64 b_panel, i64 b_end, i64 tiles, i
             for (int r = 0; r < MR; ++r) {
                 if (i0 + r < m) {
                     GLOBAL TYPE(TC)* out = c + (i0 + r) * c_row + j0 * c_col;
-#if WHOLE_STORE /* TC is its own compute type and there is no epilogue */
-                    if (c_col == 1 && cols == NR) {
-                        const REAL shift = has_bias && last && bias_col == 0 ? LOAD(TBIAS, bias, (i0 + r) * bias_row) : 0;
-                        const int by_column = has_bias && last && bias_col != 0;
+                    const int bias_here = has_bias && last;
+                    GLOBAL const TYPE(TBIAS)* shift = bias + (i0 + r) * bias_row + j0 * bias_col;
 #pragma unroll
-                        for (int j = 0; j < NV; ++j) {
-                            VEC v = acc[r * NV + j] + (VEC)(shift);
+                    for (int j = 0; j < NV; ++j) {
+                        VEC v = acc[r * NV + j];
+#if WHOLE_STORE /* TC is its own compute type, and there is no epilogue */
+                        if (c_col == 1 && (j + 1) * VW <= cols && (!bias_here || bias_col == 1 || bias_col == 0)) {
                             if (k0 > k_first) v += CAT(vload, VW)(j, out);
-                            if (by_column) v += VLOAD(TBIAS, bias, (i0 + r) * bias_row + j0 + j * VW);
+                            if (bias_here && bias_col == 1) v += VLOAD(TBIAS, shift, j * VW);
+                            if (bias_here && bias_col == 0) v += (VEC)((REAL)LOAD(TBIAS, shift, 0));
                             CAT(vstore, VW)(v, j, out);
+                            continue;
                         }
-                        continue;
-                    }
 #endif
-                    REAL lane[NR];
-#pragma unroll
-                    for (int j = 0; j < NV; ++j) CAT(vstore, VW)(acc[r * NV + j], j, lane);
-                    for (i64 j = 0; j < cols; ++j) {
-                        REAL v = lane[j];
-                        if (k0 > k_first) v += LOAD(TC, out, j * c_col);
-                        if (has_bias && last) v += LOAD(TBIAS, bias, (i0 + r) * bias_row + (j0 + j) * bias_col);
-                        STORE(TC, out, j * c_col, last ? EPILOGUE(v) : v);
+                        REAL lane[VW];
+                        CAT(vstore, VW)(v, 0, lane);
+                        for (i64 l = j * VW; l < cols && l < (j + 1) * VW; ++l) {
+                            REAL sum = lane[l - j * VW];
+                            if (k0 > k_first) sum += LOAD(TC, out, l * c_col);
+                            if (bias_here) sum += LOAD(TBIAS, shift, l * bias_col);
+                            STORE(TC, out, l * c_col, last ? EPILOGUE(sum) : sum);
+                        }
                     }
                 }
             }

@@ -196,10 +196,13 @@ def _cpu(profile: Profile, p: Problem, scratch: int) -> Gemm:
         p = p.swapped()
     if p.n == 1:
         p = replace(p, b=replace(p.b, col=1))
-    dots = along_k and (p.m < choice["pack_dots_rows"] or p.n <= 4) and p.k >= lanes
-    direct = p.b.col == 1 and p.m < choice["pack_direct_rows"] and not dots
-    if p.m <= 4:
-        mr, nv = (1, 2, 4, 4)[p.m - 1], tiles["thin"]["nv"]
+    dots = along_k and p.k >= lanes and (p.m < choice["pack_dots_rows"] or p.n <= lanes)
+    b_bytes, row_bytes = p.n * p.k * p.b.dtype.itemsize, p.b.row * p.b.dtype.itemsize
+    large = b_bytes >= choice["pack_direct_bytes"] or (row_bytes % 4096 == 0 and p.k >= 256)
+    direct = p.b.col == 1 and not dots and not (large and p.m >= choice["pack_direct_rows"])
+    if p.m <= 4:  # a vector as long as it helps: B is read once, so what counts is long runs of memory
+        mr = (1, 2, 4, 4)[p.m - 1]
+        nv = min(tiles["thin"]["sums"] // mr, 1 << (_up(p.n, lanes) - 1).bit_length())
     else:
         wide = tiles["narrow"] if p.n <= lanes else tiles["wide"]
         mr, nv = wide["mr"], wide["nv"]
@@ -207,7 +210,11 @@ def _cpu(profile: Profile, p: Problem, scratch: int) -> Gemm:
     nr = nv * lanes
     row_tiles, blocks_n = (_up(p.m, dm), _up(p.n, dn)) if dots else (_up(p.m, mr), _up(p.n, nr))
 
-    parts = max(1, min(16, 4 * profile.units // (row_tiles * blocks_n * p.batch), p.k // 1024))
+    # Split K to occupy every core, or to keep a part of B in the second-level cache for all of a few tiles.
+    parts = 4 * profile.units // (row_tiles * blocks_n * p.batch)
+    if p.m * p.n <= choice["split_sums"] and not dots:
+        parts = max(parts, b_bytes // choice["split_bytes"])
+    parts = max(1, min(16, parts, p.k // 1024))
     k_part = _up(p.k, parts)
     inside, specs = p, []
     if parts > 1:

@@ -1,0 +1,161 @@
+/* Pooling and its gradients. One result per step of a work-item; any array strides.
+ *
+ * ROWS 1 (CPUs): a group of SIZE work-items walks over rows of results, its work-items along the axis that is innermost in
+ * memory (w, or c for channels-last arrays), so that the runtime makes one vector of them. ROWS 0 (GPUs): flat, one result
+ * per work-item. Gradients gather: an input position looks at every window that covers it, in row-major order, so nothing is
+ * atomic. Traffic: every array once, plus cache hits where windows overlap.
+ * Defines: T, I (tag of the winners' numbers), SIZE, ROWS, LAST (channels-last order), ADAPTIVE, INSIDE (no window leaves the
+ * input), KH KW SH SW DH DW (fixed windows), WITH_INDEX (maximum), PAD_COUNTS (mean: padding counts). */
+#define REAL ACC(T)
+#define POOL_ARGS                                                                                               \
+    i64 n, i64 c, i64 h, i64 w, i64 oh, i64 ow, i64 kh, i64 kw, i64 top, i64 bottom, i64 left, i64 right, i64 xn, \
+        i64 xc, i64 xh, i64 xw, i64 yn, i64 yc, i64 yh, i64 yw
+#if ADAPTIVE
+#define KERNEL_W kw
+#else
+#define KERNEL_W KW
+#endif
+
+/* For every (in, ic, ir, il) of n x c x rows x cols: image, channel, row, column. Braces closed by POOL_END. */
+#if ROWS
+#define POOL_EACH(rows, cols)                                                                                   \
+    const i64 inner = LAST ? c : (cols), lines = n * (LAST ? (rows) * (cols) : c * (rows));                     \
+    for (i64 line = GROUP_ID(0); line < lines; line += NUM_GROUPS(0)) {                                         \
+        const i64 b1 = line % (LAST ? (cols) : (rows)), a1 = line / (LAST ? (cols) : (rows));                   \
+        const i64 b0 = a1 % (LAST ? (rows) : c), in = a1 / (LAST ? (rows) : c);                                 \
+        for (i64 fast = LOCAL_ID(0); fast < inner; fast += SIZE) {                                              \
+            const i64 ic = LAST ? fast : b0, ir = LAST ? b0 : b1, il = LAST ? b1 : fast;
+#define POOL_END }}
+#else
+#define POOL_EACH(rows, cols)                                                                                   \
+    const i64 count = n * c * (rows) * (cols);                                                                  \
+    for (i64 e = GLOBAL_ID(0); e < count; e += NUM_GROUPS(0) * SIZE) {                                          \
+        const IX n3 = (IX)(LAST ? c : (cols)), n2 = (IX)(LAST ? (cols) : (rows)), n1 = (IX)(LAST ? (rows) : c); \
+        const IX q3 = (IX)e / n3, q2 = q3 / n2, q1 = q2 / n1;                                                   \
+        const i64 e3 = (i64)((IX)e - q3 * n3), e2 = (i64)(q3 - q2 * n2), e1 = (i64)(q2 - q1 * n1);              \
+        const i64 in = (i64)q1, ic = LAST ? e3 : e1, ir = LAST ? e1 : e2, il = LAST ? e2 : e3;
+#define POOL_END }
+#endif
+
+/* Window o of an axis: first position and number of positions, before those outside are left out. */
+#if ADAPTIVE
+#define FIRST(o, size, out, stride, before) ((o) * (size) / (out))
+#define TAPS(o, size, out, kernel) (((o) + 1) * (size) + (out) - 1) / (out) - (o) * (size) / (out)
+#define STEP(dilation) 1
+#else
+#define FIRST(o, size, out, stride, before) ((o) * (stride) - (before))
+#define TAPS(o, size, out, kernel) (kernel)
+#define STEP(dilation) (dilation)
+#endif
+#define WITHIN(at, size) (INSIDE || ((at) >= 0 && (at) < (size)))
+
+KERNEL(pnn_max_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), OUT(I, index), POOL_ARGS) {
+    AT_IN(T, x); AT_OUT(T, y); AT_OUT(I, index);
+    POOL_EACH(oh, ow)
+        const i64 h0 = FIRST(ir, h, oh, SH, top), w0 = FIRST(il, w, ow, SW, left);
+        const i64 rows = TAPS(ir, h, oh, KH), cols = TAPS(il, w, ow, KW);
+        const i64 base = in * xn + ic * xc;
+        REAL best = -CAT(INF_, REAL_NAME);
+        i32 winner = 0, seen = 0;
+        for (i64 p = 0; p < rows; ++p) {
+            const i64 at_h = h0 + p * STEP(DH);
+            for (i64 q = 0; q < cols; ++q) {
+                const i64 at_w = w0 + q * STEP(DW);
+                if (WITHIN(at_h, h) && WITHIN(at_w, w)) {
+                    const REAL v = LOAD(T, x, base + at_h * xh + at_w * xw);
+                    /* NaN: v != v beats any number; once best is NaN nothing does. */
+                    const i32 better = !seen || v > best || (v != v && best == best);
+                    best = better ? v : best;
+                    winner = better ? (i32)(p * KERNEL_W + q) : winner;
+                    seen = 1;
+                }
+            }
+        }
+        const i64 place = in * yn + ic * yc + ir * yh + il * yw;
+        STORE(T, y, place, best);
+#if WITH_INDEX
+        STORE(I, index, place, winner);
+#endif
+    POOL_END
+}
+
+/* The count a window's sum is divided by. */
+DEVICE i64 pnn_pool_count(i64 first, i64 taps, i64 size, i64 after) {
+#if PAD_COUNTS
+    return first + taps < size + after ? taps : size + after - first;
+#else
+    const i64 a = first < 0 ? 0 : first, b = first + taps < size ? first + taps : size;
+    return b - a;
+#endif
+}
+
+KERNEL(pnn_avg_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), POOL_ARGS) {
+    AT_IN(T, x); AT_OUT(T, y);
+    POOL_EACH(oh, ow)
+        const i64 h0 = FIRST(ir, h, oh, SH, top), w0 = FIRST(il, w, ow, SW, left);
+        const i64 rows = TAPS(ir, h, oh, KH), cols = TAPS(il, w, ow, KW);
+        const i64 base = in * xn + ic * xc;
+        REAL total = 0;
+        for (i64 p = 0; p < rows; ++p) {
+            const i64 at_h = h0 + p;
+            REAL line_sum = 0;
+            for (i64 q = 0; q < cols; ++q) {
+                const i64 at_w = w0 + q;
+                if (WITHIN(at_h, h) && WITHIN(at_w, w)) line_sum += LOAD(T, x, base + at_h * xh + at_w * xw);
+            }
+            total += line_sum;
+        }
+        const i64 divisor = pnn_pool_count(h0, rows, h, bottom) * pnn_pool_count(w0, cols, w, right);
+        STORE(T, y, in * yn + ic * yc + ir * yh + il * yw, total / (REAL)divisor);
+    POOL_END
+}
+
+/* Windows that cover position i of an axis: o from LOW to HIGH; TAP is the position's number inside window o. */
+#if ADAPTIVE
+#define LOW(i, size, out, stride, before, kernel, dilation) ((i) * (out) / (size))
+#define HIGH(i, size, out, stride, before) ((((i) + 1) * (out) - 1) / (size))
+#else
+#define LOW(i, size, out, stride, before, kernel, dilation)                                                     \
+    ((i) + (before) <= ((kernel) - 1) * (dilation) ? 0 : ((i) + (before) - ((kernel) - 1) * (dilation) + (stride) - 1) / (stride))
+#define HIGH(i, size, out, stride, before) (((i) + (before)) / (stride) < (out) ? ((i) + (before)) / (stride) : (out) - 1)
+#endif
+#define COVERING                                                                                                \
+    const i64 p0 = LOW(ir, h, oh, SH, top, KH, DH), p1 = HIGH(ir, h, oh, SH, top);                              \
+    const i64 q0 = LOW(il, w, ow, SW, left, KW, DW), q1 = HIGH(il, w, ow, SW, left)
+
+KERNEL(pnn_max_pool_grad, SIZE, 1, 1)(IN(T, g), IN(I, index), OUT(T, x), POOL_ARGS, i64 jn, i64 jc, i64 jh, i64 jw) {
+    AT_IN(T, g); AT_IN(I, index); AT_OUT(T, x);
+    POOL_EACH(h, w)
+        COVERING;
+        REAL total = 0;
+        for (i64 p = p0; p <= p1; ++p) {
+            const i64 far_h = ir - FIRST(p, h, oh, SH, top);
+            for (i64 q = q0; q <= q1; ++q) {
+                const i64 far_w = il - FIRST(q, w, ow, SW, left);
+                if (far_h % STEP(DH) == 0 && far_w % STEP(DW) == 0) {
+                    const i64 mine = far_h / STEP(DH) * KERNEL_W + far_w / STEP(DW);
+                    const i64 won = (i64)LOAD(I, index, in * jn + ic * jc + p * jh + q * jw);
+                    const REAL v = LOAD(T, g, in * yn + ic * yc + p * yh + q * yw);
+                    total += won == mine ? v : 0;
+                }
+            }
+        }
+        STORE(T, x, in * xn + ic * xc + ir * xh + il * xw, total);
+    POOL_END
+}
+
+KERNEL(pnn_avg_pool_grad, SIZE, 1, 1)(IN(T, g), OUT(T, x), POOL_ARGS) {
+    AT_IN(T, g); AT_OUT(T, x);
+    POOL_EACH(h, w)
+        COVERING;
+        REAL total = 0;
+        for (i64 p = p0; p <= p1; ++p) {
+            const i64 h0 = FIRST(p, h, oh, SH, top), high = pnn_pool_count(h0, TAPS(p, h, oh, KH), h, bottom);
+            for (i64 q = q0; q <= q1; ++q) {
+                const i64 w0 = FIRST(q, w, ow, SW, left), wide = pnn_pool_count(w0, TAPS(q, w, ow, KW), w, right);
+                total += LOAD(T, g, in * yn + ic * yc + p * yh + q * yw) / (REAL)(high * wide);
+            }
+        }
+        STORE(T, x, in * xn + ic * xc + ir * xh + il * xw, total);
+    POOL_END
+}
