@@ -31,18 +31,20 @@ _LIKE = (
 _LIKE_BENCH = (bench("activation", A((32, 64, 56, 56))),)
 
 
-def _like(x: Spec, dtype: Any) -> Spec:
+def _like(name: str, x: Spec, dtype: Any) -> Spec:
     """Return the spec of a new array like `x`; a dense layout (channels-last, a transpose) is kept."""
-    return Spec(x.shape, setting_dtype(dtype) or x.dtype, x.strides if is_dense(x) else None)
+    return Spec(x.shape, setting_dtype(name, dtype) or x.dtype, x.strides if is_dense(x) else None)
 
 
 def _astype_out(x: Spec, dtype: Any, copy: bool) -> Spec:
-    wanted = dtypes.canonical(dtype)
+    wanted = setting_dtype("astype", dtype)
+    if wanted is None:
+        raise DTypeError("astype: dtype is None; name the dtype to convert to")
     if dtypes.kind(x.dtype) == "complex" and dtypes.kind(wanted) != "complex":
         raise DTypeError(f"astype: {x.dtype.name} does not convert to {wanted.name}; take the real or imaginary part first")
     if not copy and wanted == x.dtype:
         return x
-    return _like(x, wanted)
+    return _like("astype", x, wanted)
 
 
 def _astype_vjp(c: Saved, g: Any) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def astype(x: Array, dtype: Any, *, copy: bool = True) -> Array:
         return x.astype(dtypes.canonical(dtype), copy=copy)
 
 
-@op(out=lambda x, dtype: _like(x, dtype), integer_outputs=("y",), samples=_LIKE, bench=_LIKE_BENCH, flops=lambda call: 0)
+@op(out=lambda x, dtype: _like("zeros_like", x, dtype), integer_outputs=("y",), samples=_LIKE, bench=_LIKE_BENCH, flops=lambda call: 0)
 def zeros_like(x: Array, *, dtype: Any = None) -> Array:
     """Return zeros of the shape of `x`, whose values are not read.
 
@@ -122,13 +124,13 @@ def zeros_like(x: Array, *, dtype: Any = None) -> Array:
     array
         A dense layout of `x` is kept. It has no gradient.
     """
-    return np.zeros(x.shape, setting_dtype(dtype) or x.dtype)
+    return np.zeros(x.shape, setting_dtype("zeros_like", dtype) or x.dtype)
 
 
-@op(out=lambda x, dtype: _like(x, dtype), integer_outputs=("y",), samples=_LIKE, bench=_LIKE_BENCH, flops=lambda call: 0)
+@op(out=lambda x, dtype: _like("ones_like", x, dtype), integer_outputs=("y",), samples=_LIKE, bench=_LIKE_BENCH, flops=lambda call: 0)
 def ones_like(x: Array, *, dtype: Any = None) -> Array:
     """Return ones of the shape of `x`, whose values are not read; see `zeros_like`."""
-    return np.ones(x.shape, setting_dtype(dtype) or x.dtype)
+    return np.ones(x.shape, setting_dtype("ones_like", dtype) or x.dtype)
 
 
 def _check_fill(name: str, dtype: Any, fill_value: Spec | Weak) -> None:
@@ -139,7 +141,7 @@ def _check_fill(name: str, dtype: Any, fill_value: Spec | Weak) -> None:
 
 
 def _full_like_out(x: Spec, fill_value: Spec | Weak, dtype: Any) -> Spec:
-    made = _like(x, dtype)
+    made = _like("full_like", x, dtype)
     _check_fill("full_like", made.dtype, fill_value)
     return made
 
@@ -189,4 +191,4 @@ def full_like(x: Array, fill_value: ArrayOrScalar, *, dtype: Any = None) -> Arra
     DTypeError
         A scalar of a kind that the dtype does not hold; an array that is not 0-d.
     """
-    return np.full(x.shape, fill_value, setting_dtype(dtype) or x.dtype)
+    return np.full(x.shape, fill_value, setting_dtype("full_like", dtype) or x.dtype)
