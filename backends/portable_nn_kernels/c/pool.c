@@ -4,16 +4,19 @@
  * memory (w, or c for channels-last arrays), so that the runtime makes one vector of them. ROWS 0 (GPUs): flat, one result
  * per work-item. Gradients gather: an input position looks at every window that covers it, in row-major order, so nothing is
  * atomic. Traffic: every array once, plus cache hits where windows overlap.
- * Defines: T, I (tag of the winners' numbers), SIZE, ROWS, LAST (channels-last order), ADAPTIVE, INSIDE (no window leaves the
- * input), KH KW SH SW DH DW (fixed windows), WITH_INDEX (maximum), PAD_COUNTS (mean: padding counts). */
+ * Defines: the kernel's name (MAX_POOL ...: one is compiled, builds take time), T, I (tag of the winners' numbers), SIZE, ROWS, LAST (channels-last order), ADAPTIVE, INSIDE (no window leaves the
+ * input), KH KW SH SW DH DW (small fixed windows), WITH_INDEX (maximum), PAD_COUNTS (mean: padding counts). */
 #define REAL ACC(T)
 #define POOL_ARGS                                                                                               \
     i64 n, i64 c, i64 h, i64 w, i64 oh, i64 ow, i64 kh, i64 kw, i64 top, i64 bottom, i64 left, i64 right, i64 xn, \
-        i64 xc, i64 xh, i64 xw, i64 yn, i64 yc, i64 yh, i64 yw
-#if ADAPTIVE
-#define KERNEL_W kw
-#else
-#define KERNEL_W KW
+        i64 xc, i64 xh, i64 xw, i64 yn, i64 yc, i64 yh, i64 yw, i64 sh, i64 sw, i64 dh, i64 dw
+#ifndef KH /* large or adaptive windows: sizes are arguments, so that they share a program and nothing is unrolled */
+#define KH kh
+#define KW kw
+#define SH sh
+#define SW sw
+#define DH dh
+#define DW dw
 #endif
 
 /* For every (in, ic, ir, il) of n x c x rows x cols: image, channel, row, column. Braces closed by POOL_END. */
@@ -31,9 +34,9 @@
     const i64 count = n * c * (rows) * (cols);                                                                  \
     for (i64 e = GLOBAL_ID(0); e < count; e += NUM_GROUPS(0) * SIZE) {                                          \
         const IX n3 = (IX)(LAST ? c : (cols)), n2 = (IX)(LAST ? (cols) : (rows)), n1 = (IX)(LAST ? (rows) : c); \
-        const IX q3 = (IX)e / n3, q2 = q3 / n2, q1 = q2 / n1;                                                   \
-        const i64 e3 = (i64)((IX)e - q3 * n3), e2 = (i64)(q3 - q2 * n2), e1 = (i64)(q2 - q1 * n1);              \
-        const i64 in = (i64)q1, ic = LAST ? e3 : e1, ir = LAST ? e1 : e2, il = LAST ? e2 : e3;
+        const IX d3 = (IX)e / n3, d2 = d3 / n2, d1 = d2 / n1;                                                   \
+        const i64 e3 = (i64)((IX)e - d3 * n3), e2 = (i64)(d3 - d2 * n2), e1 = (i64)(d2 - d1 * n1);              \
+        const i64 in = (i64)d1, ic = LAST ? e3 : e1, ir = LAST ? e1 : e2, il = LAST ? e2 : e3;
 #define POOL_END }
 #endif
 
@@ -49,6 +52,7 @@
 #endif
 #define WITHIN(at, size) (INSIDE || ((at) >= 0 && (at) < (size)))
 
+#ifdef MAX_POOL
 KERNEL(pnn_max_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), OUT(I, index), POOL_ARGS) {
     AT_IN(T, x); AT_OUT(T, y); AT_OUT(I, index);
     POOL_EACH(oh, ow)
@@ -66,7 +70,7 @@ KERNEL(pnn_max_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), OUT(I, index), POOL_ARGS) 
                     /* NaN: v != v beats any number; once best is NaN nothing does. */
                     const i32 better = !seen || v > best || (v != v && best == best);
                     best = better ? v : best;
-                    winner = better ? (i32)(p * KERNEL_W + q) : winner;
+                    winner = better ? (i32)(p * KW + q) : winner;
                     seen = 1;
                 }
             }
@@ -78,6 +82,7 @@ KERNEL(pnn_max_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), OUT(I, index), POOL_ARGS) 
 #endif
     POOL_END
 }
+#endif
 
 /* The count a window's sum is divided by. */
 DEVICE i64 pnn_pool_count(i64 first, i64 taps, i64 size, i64 after) {
@@ -89,6 +94,7 @@ DEVICE i64 pnn_pool_count(i64 first, i64 taps, i64 size, i64 after) {
 #endif
 }
 
+#ifdef AVG_POOL
 KERNEL(pnn_avg_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), POOL_ARGS) {
     AT_IN(T, x); AT_OUT(T, y);
     POOL_EACH(oh, ow)
@@ -109,6 +115,7 @@ KERNEL(pnn_avg_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), POOL_ARGS) {
         STORE(T, y, in * yn + ic * yc + ir * yh + il * yw, total / (REAL)divisor);
     POOL_END
 }
+#endif
 
 /* Windows that cover position i of an axis: o from LOW to HIGH; TAP is the position's number inside window o. */
 #if ADAPTIVE
@@ -123,6 +130,7 @@ KERNEL(pnn_avg_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), POOL_ARGS) {
     const i64 p0 = LOW(ir, h, oh, SH, top, KH, DH), p1 = HIGH(ir, h, oh, SH, top);                              \
     const i64 q0 = LOW(il, w, ow, SW, left, KW, DW), q1 = HIGH(il, w, ow, SW, left)
 
+#ifdef MAX_POOL_GRAD
 KERNEL(pnn_max_pool_grad, SIZE, 1, 1)(IN(T, g), IN(I, index), OUT(T, x), POOL_ARGS, i64 jn, i64 jc, i64 jh, i64 jw) {
     AT_IN(T, g); AT_IN(I, index); AT_OUT(T, x);
     POOL_EACH(h, w)
@@ -133,7 +141,7 @@ KERNEL(pnn_max_pool_grad, SIZE, 1, 1)(IN(T, g), IN(I, index), OUT(T, x), POOL_AR
             for (i64 q = q0; q <= q1; ++q) {
                 const i64 far_w = il - FIRST(q, w, ow, SW, left);
                 if (far_h % STEP(DH) == 0 && far_w % STEP(DW) == 0) {
-                    const i64 mine = far_h / STEP(DH) * KERNEL_W + far_w / STEP(DW);
+                    const i64 mine = far_h / STEP(DH) * KW + far_w / STEP(DW);
                     const i64 won = (i64)LOAD(I, index, in * jn + ic * jc + p * jh + q * jw);
                     const REAL v = LOAD(T, g, in * yn + ic * yc + p * yh + q * yw);
                     total += won == mine ? v : 0;
@@ -143,7 +151,9 @@ KERNEL(pnn_max_pool_grad, SIZE, 1, 1)(IN(T, g), IN(I, index), OUT(T, x), POOL_AR
         STORE(T, x, in * xn + ic * xc + ir * xh + il * xw, total);
     POOL_END
 }
+#endif
 
+#ifdef AVG_POOL_GRAD
 KERNEL(pnn_avg_pool_grad, SIZE, 1, 1)(IN(T, g), OUT(T, x), POOL_ARGS) {
     AT_IN(T, g); AT_OUT(T, x);
     POOL_EACH(h, w)
@@ -159,3 +169,4 @@ KERNEL(pnn_avg_pool_grad, SIZE, 1, 1)(IN(T, g), OUT(T, x), POOL_ARGS) {
         STORE(T, x, in * xn + ic * xc + ir * xh + il * xw, total);
     POOL_END
 }
+#endif
