@@ -129,14 +129,14 @@ def wish() -> tuple[str, ...]:
 
 
 @cache
-def _resolve(wished: tuple[str, ...], device: str | None) -> Backend:
-    del device  # part of the key only: get() reads it
+def resolve(wished: tuple[str, ...], device: str | None = None) -> Backend:
+    """Return the first backend of `wished` (names, or "auto") that is ready, on `device` (PORTABLE_NN_DEVICE by default)."""
     order = [n for name in wished for n in (AUTO if name == "auto" else (name,))]
     if len(order) == 1:
-        return get(order[0])
+        return get(order[0], device)
     for name in order:
         if status(name).state == "ready":
-            return get(name)
+            return get(name, device)
     lines = [f"  {s.name}: {s.state} ({s.reason})" for s in backends() if s.name in order]
     raise BackendError("none of the backends asked for is ready:\n" + "\n".join(lines))
 
@@ -146,7 +146,7 @@ def default() -> Backend:
     chosen = _chosen.get()
     if chosen is not None:
         return chosen[1]
-    return _resolve(wish(), os.environ.get("PORTABLE_NN_DEVICE"))
+    return resolve(wish(), os.environ.get("PORTABLE_NN_DEVICE"))
 
 
 def explicit() -> str | None:
@@ -177,7 +177,7 @@ def use_backend(backend: str | Backend, device: str | None = None) -> Iterator[B
     if isinstance(backend, Backend):
         made = backend
     elif backend == "auto":
-        made = _resolve(("auto",), device)
+        made = resolve(("auto",), device)
     else:
         made = get(backend, device)
     token = _chosen.set((made.name, made))
