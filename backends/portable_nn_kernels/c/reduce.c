@@ -2,17 +2,17 @@
  *
  * pnn_reduce_rows: a work-group makes one output at a time; its G work-items walk along the inner reduced axis, so x is
  * read once in whole lines. The CPU shape is the same text with G = one vector and four accumulators per lane.
- * pnn_reduce_columns: a work-item makes W outputs, G apart, and walks over the reduced axes alone: for reduced axes that
- * are not innermost, and for rows too short to fill a group.
+ * pnn_reduce_columns: a work-item walks over the reduced axes alone, for one output, or for W of them, G apart, so that a
+ * CPU reads whole pages in order: for reduced axes that are not innermost, and for rows too short to fill a group.
  *
- * Both cut the reduced axes into parts_1 x parts_0 parts, when outputs are few: tile = (output, part), stored in that
- * order, and a second launch reduces the parts. Sums are kept per block of at most BLOCK terms a lane and the blocks
+ * Both cut the reduced axes into parts_1 x parts_0 parts, when outputs are few: stored in the
+ * order (output, part), and a second launch reduces the parts. Sums are kept per block of at most BLOCK terms a lane and the blocks
  * added up, then lanes in a tree, then parts: the error grows with the depth, not with the length. No atomics: the order
  * depends on shape and device profile only. Idea: Blelloch's two-stage reduction; NumPy's blocked summation.
  *
  * Defines: X, M storage tags of the operands (M with HAS_M), A compute tag, Y storage tag of y; MAP, COMBINE, FINISH one
  * of the macros below; INIT a value; G; W (0: the rows kernel);
- * UNIT if the walked axis has stride 1, FLAT if there is one kept axis. */
+ * UNIT if the walked axis has stride 1, FLAT if there is one kept axis, DENSE if that has stride 1. */
 #include "math.h"
 
 #define MAP_VALUE(v, m, j) ((A)(v))
@@ -105,55 +105,69 @@ KERNEL(pnn_reduce_rows, G, 1, 1)(PNN_PARAMETERS) {
     }
 }
 #else
-/* W outputs a work-item, G apart; outputs past the end are computed from the last one and not stored. */
+#ifdef FLAT
+#define PNN_OUTPUT(k)                                                                                           \
+    const i64 k1 = 0, k0 = (k);
+#else
+#define PNN_OUTPUT(k)                                                                                           \
+    const i64 k1 = (k) / k0s, k0 = (k) - k1 * k0s;
+#endif
+#ifdef DENSE /* neighbouring outputs read neighbouring elements: say it, so that loads become whole vectors */
+#define PNN_FROM(k1, k0) ((k1) * xk1 + (k0))
+#else
+#define PNN_FROM(k1, k0) ((k1) * xk1 + (k0) * xk0)
+#endif
+
 KERNEL(pnn_reduce_columns, G, 1, 1)(PNN_PARAMETERS) {
     AT_IN(X, x);
 #ifdef HAS_M
     AT_IN(M, m);
 #endif
     AT_OUT(Y, y);
-    const i64 parts = parts_1 * parts_0, outputs = k1s * k0s;
+    const i64 parts = parts_1 * parts_0, columns = tiles / parts;
     for (i64 tile = GROUP_ID(0); tile < tiles; tile += NUM_GROUPS(0)) {
-        const i64 column = tile / parts, part = tile - column * parts;
+        const i64 part = tile / columns, column = tile - part * columns;
         PNN_PART(part)
-        i64 from[W], m_from[W];
-        A sum[W];
-        for (int c = 0; c < W; ++c) {
-            const i64 mine = column * (G * W) + c * G + LOCAL_ID(0);
-            const i64 k = mine < outputs ? mine : outputs - 1;
-#ifdef FLAT
-            const i64 k1 = 0, k0 = k;
-#else
-            const i64 k1 = k / k0s, k0 = k - k1 * k0s;
-#endif
-            from[c] = k1 * xk1 + k0 * xk0;
-            m_from[c] = PNN_M_LINE(k1, k0, 0);
-            sum[c] = INIT;
-        }
-        for (i64 r1 = first_1; r1 < last_1; ++r1) {
-            const i64 line = r1 * xr1, m_line = PNN_M_LINE(0, 0, r1), place = r1 * w1;
-            for (i64 start = first_0; start < last_0; start += 4 * BLOCK) {
-                const i64 stop = start + 4 * BLOCK < last_0 ? start + 4 * BLOCK : last_0;
-                A s0[W], s1[W], s2[W], s3[W];
-                for (int c = 0; c < W; ++c) s0[c] = s1[c] = s2[c] = s3[c] = INIT;
-                i64 i = start;
-                for (; i + 4 <= stop; i += 4)
-                    for (int c = 0; c < W; ++c) {
-                        s0[c] = COMBINE(s0[c], PNN_AT(line + from[c], m_line + m_from[c], i));
-                        s1[c] = COMBINE(s1[c], PNN_AT(line + from[c], m_line + m_from[c], i + 1));
-                        s2[c] = COMBINE(s2[c], PNN_AT(line + from[c], m_line + m_from[c], i + 2));
-                        s3[c] = COMBINE(s3[c], PNN_AT(line + from[c], m_line + m_from[c], i + 3));
+#if W == 1
+        const i64 k = column * G + LOCAL_ID(0);
+        if (k < k1s * k0s) {
+            PNN_OUTPUT(k)
+            A sum = INIT;
+            for (i64 r1 = first_1; r1 < last_1; ++r1) {
+                const i64 line = PNN_FROM(k1, k0) + r1 * xr1, m_line = PNN_M_LINE(k1, k0, r1), place = r1 * w1;
+                for (i64 start = first_0; start < last_0; start += 4 * BLOCK) {
+                    const i64 stop = start + 4 * BLOCK < last_0 ? start + 4 * BLOCK : last_0;
+                    A s0 = INIT, s1 = INIT, s2 = INIT, s3 = INIT;
+                    i64 i = start;
+                    for (; i + 4 <= stop; i += 4) {
+                        s0 = COMBINE(s0, PNN_AT(line, m_line, i));
+                        s1 = COMBINE(s1, PNN_AT(line, m_line, i + 1));
+                        s2 = COMBINE(s2, PNN_AT(line, m_line, i + 2));
+                        s3 = COMBINE(s3, PNN_AT(line, m_line, i + 3));
                     }
-                for (; i < stop; ++i)
-                    for (int c = 0; c < W; ++c) s0[c] = COMBINE(s0[c], PNN_AT(line + from[c], m_line + m_from[c], i));
-                for (int c = 0; c < W; ++c)
-                    sum[c] = COMBINE(sum[c], COMBINE(COMBINE(s0[c], s1[c]), COMBINE(s2[c], s3[c])));
+                    for (; i < stop; ++i) s0 = COMBINE(s0, PNN_AT(line, m_line, i));
+                    sum = COMBINE(sum, COMBINE_4(s));
+                }
+            }
+            STORE(Y, y, k * parts + part, FINISH(sum));
+        }
+#else
+        /* The plan promises one kept axis whose length is a multiple of G W: no masks. */
+        A sum[W], s[W];
+        const i64 k0 = column * (G * W) + LOCAL_ID(0);
+        for (int c = 0; c < W; ++c) sum[c] = INIT;
+        for (i64 r1 = first_1; r1 < last_1; ++r1) {
+            const i64 line = PNN_FROM(0, k0) + r1 * xr1, m_line = PNN_M_LINE(0, k0, r1), place = r1 * w1;
+            for (i64 start = first_0; start < last_0; start += BLOCK) {
+                const i64 stop = start + BLOCK < last_0 ? start + BLOCK : last_0;
+                for (int c = 0; c < W; ++c) s[c] = INIT;
+                for (i64 i = start; i < stop; ++i)
+                    for (int c = 0; c < W; ++c) s[c] = COMBINE(s[c], PNN_AT(line + c * G, m_line + PNN_M_LINE(0, c * G, 0), i));
+                for (int c = 0; c < W; ++c) sum[c] = COMBINE(sum[c], s[c]);
             }
         }
-        for (int c = 0; c < W; ++c) {
-            const i64 k = column * (G * W) + c * G + LOCAL_ID(0);
-            if (k < outputs) STORE(Y, y, k * parts + part, FINISH(sum[c]));
-        }
+        for (int c = 0; c < W; ++c) STORE(Y, y, (k0 + c * G) * parts + part, FINISH(sum[c]));
+#endif
     }
 }
 #endif

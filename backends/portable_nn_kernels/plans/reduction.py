@@ -145,7 +145,7 @@ def reduce_launches(
         group, wide, tiles = (16, 0, outputs) if cpu else (256 if r0 >= 256 else 64, 0, outputs)
     else:
         group = 16 if cpu else 64
-        wide = 4 if cpu and k0_steps[0] == 1 and k1 == 1 and k0 >= 256 else 1
+        wide = next((w for w in (16, 8, 4) if k0 % (w * group) == 0), 1) if cpu and k0_steps[0] == 1 and k1 == 1 else 1
         tiles = -(-outputs // (group * wide))
     least = 512 if rows else 64  # terms of a part
     target = min(4 * profile.units, -(-outputs * terms // _CPU_WORK)) if cpu else 8 * profile.units
@@ -170,6 +170,8 @@ def reduce_launches(
         defines.append(("UNIT", 1))
     if k1 == 1 and not rows:
         defines.append(("FLAT", 1))
+    if k0_steps[0] == 1 and not rows:
+        defines.append(("DENSE", 1))
     numbers = [k1, k0, r1, r0, k1_steps[0], k0_steps[0], r1_steps[0], r0_steps[0], r1_steps[2], r0_steps[2], parts_1, parts_0, tiles]
     args += [y if parts == 1 else Scratch(first), *(Const("i64", n) for n in numbers), Const(divisor, kind.divisor if divisor != "i32" else 1)]
     groups = min(tiles, 4 * profile.units) if cpu else min(tiles, 2**31 - 1)
