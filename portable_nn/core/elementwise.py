@@ -12,6 +12,7 @@ import numpy as np
 
 from . import dtypes
 from .call import Call
+from .compose import compose
 from .dtypes import DType
 from .errors import DTypeError, SettingError
 from .expression import Expression
@@ -19,7 +20,7 @@ from .op import Op
 from .registry import find
 from .samples import Bad, Bench, Sample
 from .spec import Spec, Weak, broadcast_shapes
-from .tape import Saved
+from .tape import Saved, Traced
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,13 @@ def _pull_one(rule: Op, c: Saved, name: str, cotangents: tuple[Any, ...]) -> Any
     arguments = {}
     for parameter in rule.signature.parameters:
         arguments[parameter] = cotangents[0] if parameter == "g" else getattr(c, parameter)
-    gradient = rule(**arguments)
+    if any(type(value) is Traced for value in arguments.values()):  # differentiated again
+        texts: Elementwise = rule.expression
+        absent = frozenset(n for n in rule.operands if arguments[n] is None)
+        settings = {n: v for n, v in arguments.items() if n not in rule.operands}
+        gradient = compose(parse(texts.texts["y"], settings, absent), arguments)
+    else:
+        gradient = rule(**arguments)
     spec = c.spec_of(name)
     if gradient.dtype != spec.dtype:
         gradient = find("astype")(gradient, spec.dtype)

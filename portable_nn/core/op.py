@@ -141,7 +141,7 @@ class Op:
         tape: Tape | None = None
         roles = self._positional
         if len(args) > len(roles):
-            self.signature.bind(*args, **kwargs)
+            self._bind(args, kwargs)
         for value, role in zip(args, roles, strict=False):
             if role is SETTING:
                 key.append(value)
@@ -166,6 +166,7 @@ class Op:
         try:
             entry = self._cache.get(tuple(key))
         except TypeError:  # a list among the settings
+            self._bind(args, kwargs)  # or an array under a name that is no parameter
             self._check_hashable(key)
             return self.apply(tuple(map(_hashable, args)), {k: _hashable(v) for k, v in kwargs.items()}, residuals)
         if entry is None:
@@ -176,6 +177,12 @@ class Op:
         if entry.order is not None:
             given = [None if i < 0 else given[i] for i in entry.order]
         return entry.run(given), entry
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+        try:
+            return self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"{self.name}: {error}; the signature is {self.name}{self.signature}") from None
 
     def _check_hashable(self, key: list[Any]) -> None:
         for item in key:
@@ -240,10 +247,7 @@ class Op:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], given: list[Any], owner: Backend, residuals: bool
     ) -> Entry:
         """Take the slow road once: bind the signature, apply the shape rule, let the backend prepare."""
-        try:
-            bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise ArgumentError(f"{self.name}: {error}; the signature is {self.name}{self.signature}") from None
+        bound = self._bind(args, kwargs)
         written = list(bound.arguments)
         bound.apply_defaults()
         # Operands were collected in the order written; the backend wants signature order.

@@ -55,9 +55,9 @@ def imports(path: Path) -> list[str]:
             module = ".".join((*base, *([node.module] if node.module else [])))
             # `from ..core import dtypes` may name a module: both readings are in the same layer below the top package.
             found += [f"{module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "import_module":
-            if node.args and isinstance(node.args[0], ast.Constant):
-                found.append(str(node.args[0].value))
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            found += [str(node.args[0].value)] if called == "import_module" else []
     return found
 
 
