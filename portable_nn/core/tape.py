@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import count
+from collections.abc import Callable, Container, Iterable, Sequence
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from . import tree
-from .array import ArrayOperators
+from .array import ArrayOperators, DeviceArray
 from .errors import ArgumentError, NoGradient, StaleArray
 from .registry import find
-from .spec import Spec
+from .spec import Spec, Weak
 
 if TYPE_CHECKING:
     from .call import Call
     from .op import Entry, Op
 
+_LIST = "list of arrays"  # op.LIST; that module imports this one
 _levels = count(1)  # a tape opened later is inside every tape still open
 
 
@@ -56,12 +57,11 @@ class Traced(ArrayOperators):
 class Saved:
     """What a gradient rule may read: `c.x` for a saved value, `c.spec_of("x")`, `c.stride` for a setting, `c.needs("x")`."""
 
-    __slots__ = ("_needs", "_specs", "_values", "call")
+    __slots__ = ("_needs", "_values", "call")
 
-    def __init__(self, call: Call, values: dict[str, Any], specs: dict[str, Any], needs: frozenset[str]) -> None:
+    def __init__(self, call: Call, values: dict[str, Any], needs: Container[str]) -> None:
         self.call = call
         self._values = values
-        self._specs = specs
         self._needs = needs
 
     def __getattr__(self, name: str) -> Any:
@@ -75,7 +75,15 @@ class Saved:
 
     def spec_of(self, name: str) -> Any:
         """Return the spec of an operand (None if it was left out; a list for a list of arrays)."""
-        return self._specs[name]
+        op = find(self.call.op)
+        at = op.operands.index(name)
+        # A list takes as many places among the inputs as it has arrays; an op has at most one.
+        extra = len(self.call.inputs) - len(op.operands)
+        if op.roles[name] == _LIST:
+            return list(self.call.inputs[at : at + extra + 1])
+        after_list = extra and _LIST in [op.roles[n] for n in op.operands[:at]]
+        spec = self.call.inputs[at + extra if after_list else at]
+        return None if isinstance(spec, Weak) else spec
 
     def needs(self, name: str) -> bool:
         """Tell whether operand `name` wants a gradient."""
@@ -143,45 +151,41 @@ class Tape:
         """Add a node for a call that ran; return its outputs, traced."""
         if not self._open:
             raise StaleArray(f"{op.name}: an array of a closed tape was used; compute inside its with block")
-        names = tuple(op.roles)
-        traced = dict(zip(names, args, strict=False)) | kwargs
-        values = dict(zip(names, plain, strict=False)) | plain_kwargs
         inputs: dict[str, Any] = {}
-        specs: dict[str, Any] = {}
-        for name in op.operands:
-            value = traced.get(name)
+        given: Iterable[tuple[str, Any]] = zip(op.roles, args, strict=False)
+        for name, value in chain(given, kwargs.items()) if kwargs else given:
             if type(value) is Traced:
                 if value.tape is self:
                     inputs[name] = value.slot
-                specs[name] = _spec(values[name])
-            elif isinstance(value, list | tuple):
+            elif isinstance(value, list | tuple):  # a list of arrays, or a setting that holds none
                 slots = [v.slot if type(v) is Traced and v.tape is self else -1 for v in value]
                 if any(slot >= 0 for slot in slots):
                     inputs[name] = slots
-                specs[name] = [_spec(v) for v in values[name]]
-            else:
-                specs[name] = _spec(value) if hasattr(value, "dtype") else None
         results: list[Any] = []
         slots_out: list[int] = []
-        for name, value in zip((*op.outputs, *op.residuals), outputs, strict=False):
-            if name in op.outputs and name not in op.integer_outputs:
-                made = self._trace(value)
-                results.append(made)
-                slots_out.append(made.slot)
-            else:
-                results.append(value)
-                if name in op.outputs:
-                    slots_out.append(-1)
-        named = dict(zip((*op.outputs, *op.residuals), outputs, strict=False))
         kept: dict[str, Any] = {}
-        versions: list[tuple[str, Any, int]] = []
-        for name in op.saves:
-            value = named[name] if name in named else values.get(name)
-            kept[name] = value
-            storage = getattr(value, "storage", None)
-            if storage is not None:
-                versions.append((name, storage, storage.version))
-        saved = Saved(entry.call, kept, specs, frozenset(inputs))
+        saves = op.saves
+        for name, value in zip((*op.outputs, *op.residuals) if op.residuals else op.outputs, outputs, strict=False):
+            if name in saves:
+                kept[name] = value
+            if name in op.residuals:
+                results.append(value)
+            elif name in op.integer_outputs:
+                results.append(value)
+                slots_out.append(-1)
+            else:
+                results.append(Traced(value, self, self._slots))
+                slots_out.append(self._slots)
+                self._slots += 1
+        if saves:
+            values = dict(zip(op.roles, plain, strict=False))
+            if plain_kwargs:
+                values.update(plain_kwargs)
+            for name in saves:
+                if name not in kept:
+                    kept[name] = values.get(name)
+        versions = [(n, v.storage, v.storage.version) for n, v in kept.items() if type(v) is DeviceArray]
+        saved = Saved(entry.call, kept, inputs)
         self._nodes.append(_Node(op, entry, saved, inputs, slots_out, versions))
         return tuple(results)
 
