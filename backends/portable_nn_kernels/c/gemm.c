@@ -41,14 +41,14 @@ KERNEL(pnn_gemm_tiled, PNN_ITEMS, 1, 1)(GEMM_ARGS) {
         for (int s = 0; s < TM * TK / PNN_ITEMS; ++s) {
             const i32 i = ai + s * ai_step, p = ap + s * ap_step;
             ACC(TC) v = ZERO(TC);
-            if (i < rows && p < steps) v = LOAD(TA, a, s * a_step);
+            if (i < rows && p < steps) v = LOAD_A(a, s * a_step);
             at[p][i] = v;
         }
 #pragma unroll
         for (int s = 0; s < TN * TK / PNN_ITEMS; ++s) {
             const i32 j = bj_ + s * bj_step, p = bp + s * bp_step;
             ACC(TC) v = ZERO(TC);
-            if (j < cols && p < steps) v = LOAD(TB, b, s * b_step);
+            if (j < cols && p < steps) v = LOAD_B(b, s * b_step);
             bt[p][j] = v;
         }
         a += TK * a_col;

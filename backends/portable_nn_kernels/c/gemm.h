@@ -24,6 +24,15 @@
 #ifndef EPILOGUE /* a scalar expression of v, by a define such as ("EPILOGUE(v)", "pnn_max_f32(v, 0.0f)") */
 #define EPILOGUE(v) (v)
 #endif
+#ifndef LOAD_A /* the plan converts where C has no implicit conversion, as from f32 to c64 */
+#define LOAD_A(p, i) LOAD(TA, p, i)
+#endif
+#ifndef LOAD_B
+#define LOAD_B(p, i) LOAD(TB, p, i)
+#endif
+#ifndef LOAD_BIAS
+#define LOAD_BIAS(p, i) LOAD(TBIAS, p, i)
+#endif
 #ifndef TBIAS
 #define TBIAS TC
 #endif
@@ -32,6 +41,6 @@
 #define GEMM_STORE(i, j, sum)                                                                                  \
     do {                                                                                                       \
         ACC(TC) v_ = (sum);                                                                                    \
-        if (has_bias) v_ = ADD(TC, v_, LOAD(TBIAS, bias, (i) * bias_row + (j) * bias_col));                    \
+        if (has_bias) v_ = ADD(TC, v_, LOAD_BIAS(bias, (i) * bias_row + (j) * bias_col));                    \
         STORE(TC, c, (i) * c_row + (j) * c_col, EPILOGUE(v_));                                                 \
     } while (0)

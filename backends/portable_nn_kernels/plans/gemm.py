@@ -114,9 +114,9 @@ def gemm_launches(
     """
     if 0 in (m, n, outer, inner):
         return Gemm(())
-    kinds = {kind(a.dtype), kind(b.dtype), kind(c.dtype)} - {"bool"}
-    if "complex" in kinds and len(kinds) > 1:
-        raise NoKernel(f"gemm: no kernel multiplies {a.dtype.name} by {b.dtype.name}; convert one with astype")
+    kinds = {kind(a.dtype), kind(b.dtype), kind(c.dtype)}
+    if not kinds <= {kind(c.dtype)} and not (kind(c.dtype) == "complex" and kinds == {"float", "complex"}):
+        raise NoKernel(f"gemm: no kernel multiplies {a.dtype.name} by {b.dtype.name} into {c.dtype.name}")
     problem = Problem(a, b, c, m, n, k, outer, inner, bias, epilogue)
     dtypes = {a.dtype, b.dtype, c.dtype} | ({bias.dtype} if bias else set())
     if profile.shape == "cpu" and dtypes <= set(FLOATS) and len({_compute(dtype) for dtype in dtypes}) == 1:
@@ -136,10 +136,20 @@ def _args(p: Problem, *, blocks_m: int, blocks_n: int, k_part: int, c_part: int)
     )  # fmt: skip
 
 
-def _tags(p: Problem) -> tuple[tuple[str, Define], ...]:
-    bias = (("TBIAS", TAGS[p.bias.dtype]),) if p.bias and p.bias.dtype != p.c.dtype else ()
-    epilogue = (("EPILOGUE(v)", f"({p.epilogue})"),) if p.epilogue else ()
-    return (("TA", TAGS[p.a.dtype]), ("TB", TAGS[p.b.dtype]), ("TC", TAGS[p.c.dtype]), *bias, *epilogue)
+def _tags(p: Problem, *names: str) -> tuple[tuple[str, Define], ...]:
+    """Return the defines that name storage types, with the conversions C does not do by itself (to complex)."""
+    c = TAGS[p.c.dtype]
+    defines: list[tuple[str, Define]] = [("TC", c)]
+    for name, x in (("A", p.a), ("B", p.b), ("BIAS", p.bias)):
+        if x is None or (names and name not in names) or (name == "BIAS" and x.dtype == p.c.dtype):
+            continue
+        defines.append((f"T{name}", TAGS[x.dtype]))
+        if kind(p.c.dtype) == "complex" and x.dtype != p.c.dtype:
+            loaded = f"LOAD({TAGS[x.dtype]}, p, i)"
+            defines.append((f"LOAD_{name}(p, i)", f"pnn_{c}_of_{TAGS[_compute(x.dtype)]}({loaded})"))
+    if p.epilogue:
+        defines.append(("EPILOGUE(v)", f"({p.epilogue})"))
+    return tuple(defines)
 
 
 def _split(p: Problem, parts: int, scratch: int) -> tuple[Problem, Spec]:
@@ -151,7 +161,6 @@ def _split(p: Problem, parts: int, scratch: int) -> tuple[Problem, Spec]:
 
 def _split_sum(profile: Profile, p: Problem, parts: int, partial: Ref) -> Launch:
     size, chunk = (256, 1) if profile.shape == "gpu" else (1, 1024)
-    tags = tuple(item for item in _tags(p) if item[0] not in ("TA", "TB"))
     bias = p.bias
     args: tuple[Arg, ...] = (
         partial, bias.ref if bias else p.c.ref, p.c.ref,
@@ -159,7 +168,7 @@ def _split_sum(profile: Profile, p: Problem, parts: int, partial: Ref) -> Launch
         Const("i32", 1 if bias else 0), *_i64(bias.row if bias else 0, bias.col if bias else 0, chunk),
     )  # fmt: skip
     groups = _up(p.batch * p.m * p.n, size * chunk)
-    return Launch("pnn_gemm_split_sum", "gemm_split.c", (groups,), (size,), args, (*tags, ("SIZE", size)))
+    return Launch("pnn_gemm_split_sum", "gemm_split.c", (groups,), (size,), args, (*_tags(p, "BIAS"), ("SIZE", size)))
 
 
 def _tiled(profile: Profile, p: Problem, scratch: int) -> Gemm:
