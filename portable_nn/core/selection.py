@@ -106,10 +106,15 @@ def get(name: str, device: str | None = None) -> Backend:
     return _instances.setdefault((name, wanted), made)
 
 
+def config_path() -> Path:
+    """Return where the user's config file is looked for."""
+    root = Path(os.environ.get("XDG_CONFIG_HOME", "") or Path.home() / ".config")
+    return root / "portable_nn" / "config.toml"
+
+
 @cache
 def _config() -> dict[str, str]:
-    root = Path(os.environ.get("XDG_CONFIG_HOME", "") or Path.home() / ".config")
-    path = root / "portable_nn" / "config.toml"
+    path = config_path()
     if not path.is_file():
         return {}
     try:
