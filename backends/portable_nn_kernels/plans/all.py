@@ -6,4 +6,6 @@ from . import gemm as gemm
 from . import layout as layout
 from . import norm as norm
 from . import pool as pool
+from . import random as random
 from . import reduction as reduction
+from . import softmax as softmax
