@@ -187,6 +187,8 @@ def _gradient_op(op: Op, rule: Elementwise, operand: str, text: Text, samples: S
     """Return the op that computes the gradient of one operand: operands g, then what the text reads."""
     parameters = op.signature.parameters
     wanted = _names(text)
+    if isinstance(text, Choice):  # which text it takes may depend on a setting that no text reads
+        wanted |= set(parameters) - set(op.operands)
     names = ["g", *(n for n in (*parameters, *op.outputs) if n in wanted)]
 
     def body(*args: Any, **kwargs: Any) -> Any:
