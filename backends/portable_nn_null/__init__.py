@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from portable_nn.core import dtypes
 from portable_nn.core.array import DeviceArray
-from portable_nn.core.backend import Backend, DeviceInfo, Status
+from portable_nn.core.backend import Backend, DeviceInfo, Prepared, Status
 from portable_nn.core.call import Call
 from portable_nn.core.errors import BackendError
 from portable_nn.core.op import Op
@@ -82,6 +82,13 @@ class NullBackend(DeviceBackend):
         """Return the launches of `call`, and remember whose they are."""
         self._planned = call
         return super().plan(op, call)
+
+    def prepare(self, op: Op, call: Call) -> Prepared:
+        """Plan, bind, and return what pretends to run."""
+        try:
+            return super().prepare(op, call)
+        finally:
+            self._planned = None  # what is bound outside a call (writes into arrays) has none
 
     def bind(self, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:
         """Return what records the launch while a recording is on."""

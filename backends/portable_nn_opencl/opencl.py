@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from portable_nn.core import device_errors, dtypes
+from portable_nn.core import dtypes
 from portable_nn.core.array import DeviceArray
-from portable_nn.core.backend import DeviceInfo
+from portable_nn.core.backend import DeviceInfo, Prepared
 from portable_nn.core.call import Call
-from portable_nn.core.errors import ArgumentError, BackendError, DeviceValueError, DTypeError
+from portable_nn.core.errors import ArgumentError, BackendError, DTypeError
 from portable_nn.core.op import Op
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.device import DeviceBackend
@@ -27,6 +27,7 @@ from portable_nn_kernels.launch import Launch, Plan, Profile
 
 from . import devices as found_devices
 from .binding import bind
+from .error_word import ErrorWord
 from .memory import MemoryStats, OutOfMemory, Pool, Storage
 from .profile import profile_of
 from .programs import Programs
@@ -35,27 +36,7 @@ from .programs import Programs
 # the second copy would cost more than the wait.
 _ASYNC_BYTES = 1 << 20
 _UPLOADS = 64  # host copies kept in flight
-
-
-class ErrorWord:
-    """The device's three int64 [code, index, value], all zero while nothing is wrong."""
-
-    def __init__(self, context: Any) -> None:
-        zero = np.zeros(3, np.int64)
-        self.buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR, hostbuf=zero)
-        self.armed = False  # a kernel that may report was launched since the last look
-
-    def check(self, queue: Any) -> None:
-        """Read the word if a kernel could have set it; raise what it says and reset it. Waits for the queue."""
-        if not self.armed:
-            return
-        word = np.zeros(3, np.int64)
-        cl.enqueue_copy(queue, word, self.buffer)
-        self.armed = False
-        code, index, value = (int(n) for n in word)
-        if code:
-            cl.enqueue_copy(queue, self.buffer, np.zeros(3, np.int64))
-            raise DeviceValueError(device_errors.message(code, index, value))
+_NO_OP: tuple[str, tuple[int, ...]] = ("", ())  # name, bytes of each operand, output and scratch array
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +79,7 @@ class OpenCLBackend(DeviceBackend):
         self.events: list[tuple[str, str, int, Any]] | None = None
         self.poison: int | None = None  # a byte that fills every new allocation: tests find unwritten outputs
         self._uploads: deque[Any] = deque(maxlen=_UPLOADS)
-        self._planned: tuple[str, tuple[int, ...]] = ("", ())
+        self._planned = _NO_OP
         self._take = self.pool.take
 
     def __repr__(self) -> str:
@@ -204,6 +185,13 @@ class OpenCLBackend(DeviceBackend):
         specs = (*call.inputs, *call.outputs, *plan.scratch)
         self._planned = (op.name, tuple(s.nbytes if isinstance(s, Spec) else 0 for s in specs))
         return plan
+
+    def prepare(self, op: Op, call: Call) -> Prepared:
+        """Plan, bind, and return what allocates and launches."""
+        try:
+            return super().prepare(op, call)
+        finally:
+            self._planned = _NO_OP  # what is bound outside a call (writes into arrays) has no op
 
     def described(self, slots: Sequence[int | None]) -> tuple[str, int]:
         """Return op and bytes of the launch being bound, whose arguments lie at `slots`."""

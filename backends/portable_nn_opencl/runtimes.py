@@ -8,6 +8,7 @@ OCL_ICD_VENDORS. The loader reads that variable at the first platform query, so 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import shutil
 import sys
@@ -15,6 +16,8 @@ import tempfile
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+
+from .files import cache_folder, write_whole
 
 # Any of these set by the user decides alone.
 VARIABLES = ("OCL_ICD_VENDORS", "OPENCL_VENDOR_PATH", "OCL_ICD_FILENAMES")
@@ -35,14 +38,18 @@ def wheel_drivers() -> list[Path]:
     return [path for path in drivers if path.is_file()]
 
 
-@cache
-def register() -> Path | None:
-    """Make the wheel's drivers known to the OpenCL loader of this process and its children; return the folder."""
-    if not sys.platform.startswith("linux") or any(os.environ.get(name) for name in VARIABLES):
-        return None
-    drivers = wheel_drivers()
-    if not drivers:
-        return None
+def _folder(entries: dict[str, bytes]) -> Path:
+    """Return a folder that holds exactly these files, in the cache: named by content, so that no process changes it.
+
+    Where the cache cannot be written, a temporary folder that goes when this process ends.
+    """
+    digest = hashlib.sha256(repr(sorted(entries.items())).encode()).hexdigest()[:16]
+    folder = cache_folder() / f"icd-{digest}"
+    for name, text in entries.items():
+        if not (folder / name).is_file():
+            write_whole(folder / name, text)
+    if all((folder / name).is_file() for name in entries):
+        return folder
     folder = Path(tempfile.mkdtemp(prefix="portable_nn-icd-"))
     owner = os.getpid()
 
@@ -51,9 +58,21 @@ def register() -> Path | None:
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(remove)
-    for entry in sorted(_SYSTEM.glob("*.icd")):
-        (folder / entry.name).write_bytes(entry.read_bytes())
-    for driver in drivers:
-        (folder / f"portable_nn-{driver.name}.icd").write_text(f"{driver}\n")
+    for name, text in entries.items():
+        (folder / name).write_bytes(text)
+    return folder
+
+
+@cache
+def register() -> Path | None:
+    """Make the wheel's drivers known to the OpenCL loader of this process and its children; return the folder."""
+    if not sys.platform.startswith("linux") or any(os.environ.get(name) for name in VARIABLES):
+        return None
+    drivers = wheel_drivers()
+    if not drivers:
+        return None
+    entries = {entry.name: entry.read_bytes() for entry in _SYSTEM.glob("*.icd")}
+    entries |= {f"portable_nn-{driver.name}.icd": f"{driver}\n".encode() for driver in drivers}
+    folder = _folder(entries)
     os.environ["OCL_ICD_VENDORS"] = str(folder)  # ocl-icd (pip's pyopencl) and the Khronos loader: a folder
     return folder

@@ -94,15 +94,26 @@ def test_next_candidate_is_taken_when_the_first_fails(first, monkeypatch):
         devices.choose("broken")
 
 
-def test_wheel_driver_is_registered_and_the_folder_removed(first):
+@pytest.mark.parametrize("writable", [True, False], ids=["cache", "read-only cache"])
+def test_wheel_driver_is_registered(first, tmp_path, writable):
     if not runtimes.wheel_drivers():
         pytest.skip("no driver from a wheel")
-    code = "import os; from portable_nn_opencl import devices, runtimes; print(devices.choose(None).platform); print(runtimes.register())"
-    done = python(code)
+    code = """
+from portable_nn_opencl import devices, runtimes
+folder = runtimes.register()
+print(folder)
+print(*[line for file in folder.iterdir() for line in file.read_text().splitlines()])
+print(*[d.platform for d in devices.found()])
+"""
+    cache = tmp_path / "cache"
+    if not writable:
+        cache.write_text("a file where the folder should be")
+    done = python(code, XDG_CACHE_HOME=str(cache))
     assert done.returncode == 0, done.stderr
-    platform, folder = done.stdout.splitlines()
-    assert platform
-    assert not Path(folder).exists()
+    folder, listed, platforms = done.stdout.splitlines()
+    assert str(runtimes.wheel_drivers()[0]) in listed
+    assert platforms
+    assert Path(folder).exists() == writable  # the cache's folder is kept, a temporary one goes with the process
 
 
 def test_the_users_vendors_decide(tmp_path):
