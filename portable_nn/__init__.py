@@ -18,6 +18,7 @@ from .core import errors as errors
 from .core import tree as tree
 from .core.backend import Backend as Backend
 from .core.dtypes import bfloat16 as bfloat16
+from .core.random import key as random_key
 from .core.selection import backends as backends
 from .core.selection import use_backend as use_backend
 from .core.tape import Tape as Tape
@@ -51,6 +52,6 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Backend", "Tape", "__version__", "asarray", "backend_of", "backends", "bfloat16", "data", "errors", "grad", "models",
-    "nn", "ops", "optim", "stop_gradient", "synchronize", "testing", "to_numpy", "train", "tree", "use_backend",
+    "nn", "ops", "optim", "random_key", "stop_gradient", "synchronize", "testing", "to_numpy", "train", "tree", "use_backend",
     "value_and_grad", "xp",
 ]  # fmt: skip
