@@ -8,7 +8,7 @@ from portable_nn.core.geometry import Window, conv_window
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
-from . import plans
+from . import conv_cpu, plans
 
 
 def conv_plan(call: Call, profile: Profile, x: Spec, weight: Spec, y: Spec) -> tuple[Window, bool]:
@@ -69,6 +69,8 @@ def conv2d(call: Call, profile: Profile) -> Plan:
         return Plan(())
     groups = call.settings["groups"]
     bias = call.inputs[2]
+    if profile.shape == "cpu":
+        return conv_cpu.forward(profile, x, weight, y, bias if isinstance(bias, Spec) else None, window, groups)
     rows, cols = y.size // y.shape[1], y.shape[1] // groups
     rm, rn = _tile(profile, rows, cols, groups)
     shift = (Const("i32", int(bias is not None)), Const("i64", bias.strides[0] if isinstance(bias, Spec) else 0))
@@ -88,6 +90,8 @@ def conv2d_input_grad(call: Call, profile: Profile) -> Plan:
     if not work:
         return Plan(())
     groups = call.settings["groups"]
+    if profile.shape == "cpu":
+        return conv_cpu.input_grad(profile, y, weight, x, window, groups)
     rows, cols = x.size // x.shape[1], x.shape[1] // groups
     rm, rn = _tile(profile, rows, cols, groups)
     launch = Launch(
@@ -105,6 +109,9 @@ def conv2d_weight_grad(call: Call, profile: Profile) -> Plan:
     if not work:
         return Plan(())
     groups = call.settings["groups"]
+    if profile.shape == "cpu":
+        plan, partial, parts, lanes = conv_cpu.weight_grad(profile, x, y, weight, window, groups)
+        return Plan((*plan.launches, weight_sum(profile, weight, partial, parts, groups, lanes)), plan.scratch)
     rows, cols, pixels = weight.shape[0] // groups, weight.size // weight.shape[0], y.size // y.shape[1]
     rm, rn = _tile(profile, rows, cols, groups)
     tiles = _tiles(rows, cols, rm, rn) * groups

@@ -1,0 +1,275 @@
+"""CPU-shaped plans of convolution: padded copy, packed filters, register tiles; see c/conv_cpu.c."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+from portable_nn.core import dtypes
+from portable_nn.core.geometry import Axis, Window, is_channels_last
+from portable_nn.core.spec import Spec
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
+
+_FEW = 3  # output channels per group up to which vectors run along pixels instead of channels
+_SMALL = 20_000  # multiply-adds a work-item should have at least: an empty group costs as much as about 1000
+_TURN_PIXELS = 256  # pixels of cotangent a weight gradient keeps in the first cache
+
+
+def _i64(*values: int) -> tuple[Const, ...]:
+    return tuple(Const("i64", value) for value in values)
+
+
+def _up(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image as the kernels read it: strides of a padded copy or of the operand itself, and the launch that makes it."""
+
+    ref: Ref
+    n: int
+    c: int
+    h: int
+    w: int
+    launches: tuple[Launch, ...] = ()
+    scratch: tuple[Spec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One axis of one phase of an input gradient: results from `first` in steps of the stride."""
+
+    first: int
+    count: int
+    tap: int
+    tap_step: int
+    taps: int
+    base: int
+    back: int
+
+
+def lanes_of(channels: int, dtype: dtypes.DType) -> int:
+    """Return the vector length for so many output channels."""
+    widest = 64 // dtypes.accumulator(dtype).itemsize
+    return min(widest, max(4, 1 << max(channels - 1, 0).bit_length()))
+
+
+def _tags(kernel: str, spec: Spec, lanes: int, vectors: int = 1, **more: int) -> tuple[tuple[str, Define], ...]:
+    whole = int(dtypes.accumulator(spec.dtype) == spec.dtype)
+    named = ("T", dtypes.TAGS[spec.dtype]), ("VW", lanes), ("NV", vectors), ("WHOLE", whole)
+    return (kernel.removeprefix("pnn_").upper(), 1), *named, *more.items()
+
+
+def _items(profile: Profile, count: int, work: int) -> int:
+    """Return how many of `count` units one work-item takes, when all are `work` multiply-adds."""
+    items = max(1, min(count, 8 * profile.units, work // _SMALL))
+    if items > profile.units:
+        items = items // profile.units * profile.units
+    return max(1, _up(count, items))
+
+
+def image(profile: Profile, x: Spec, ref: Ref, pads: tuple[int, int, int, int], scratch: int, *, rows: bool = False) -> Image:
+    """Return `x` with (top, bottom, left, right) zeros around it: itself if there are none and its dtype computes.
+
+    `rows` asks for rows contiguous in memory and room behind them for one vector.
+    """
+    n, c, h, w = x.shape
+    compute = dtypes.accumulator(x.dtype)
+    if pads == (0, 0, 0, 0) and compute == x.dtype and not rows:
+        return Image(ref, *x.strides)
+    top, bottom, left, right = pads
+    high, wide = top + h + bottom, left + w + right
+    last = is_channels_last(x) and not rows
+    unit = c if last else 1
+    planes = 1 if last else c
+    lines = n * planes * high
+    chunk = _items(profile, lines, lines * wide * unit)
+    numbers = (
+        lines, planes, h, w * unit, high, wide * unit, top, left * unit, x.strides[0], 0 if last else x.strides[1], x.strides[2],
+        1 if last else x.strides[3], chunk,
+    )  # fmt: skip
+    lanes = 64 // compute.itemsize
+    launch = Launch(
+        "pnn_conv_pad", "conv_cpu.c", (max(1, _up(lines, chunk)),), (1,), (ref, Scratch(scratch), *_i64(*numbers)), _tags("pnn_conv_pad", x, lanes)
+    )
+    strides = (c * high * wide, 1, wide * c, c) if last else (c * high * wide, high * wide, wide, 1)
+    return Image(Scratch(scratch), *strides, (launch,), (Spec((n * c * high * wide + lanes,), compute),))
+
+
+def _panels(
+    profile: Profile, source: Image, weight: Spec, w: tuple[int, ...], bias: tuple[Ref, int, int], y: Spec, *, n: int, groups: int,
+    size: tuple[int, int], c: int, taps: tuple[int, int], o: int, places: tuple[int, ...], scratch: int,
+) -> tuple[tuple[Launch, ...], tuple[Spec, ...]]:  # fmt: skip
+    """Return the launches of one stride-1-like convolution; `w` is start and strides (group, o, c, p, q) of the filters."""
+    (oh, ow), (kh, kw) = size, taps
+    pixels = n * oh * ow
+    shift, has_bias, bias_step = bias
+    tail = (Const("i32", has_bias), *_i64(bias_step))
+    work = pixels * groups * o * c * kh * kw
+    if o <= _FEW:
+        band = 4 if oh > 2 else 1
+        lanes = lanes_of(max(ow, 8), weight.dtype)
+        bands = n * groups * o * _up(oh, band)
+        chunk = _items(profile, bands, work)
+        args: tuple[Arg, ...] = (
+            source.ref, In(1), shift, Out(0), *_i64(n, groups, oh, ow, c, kh, kw, o, *places, *w, chunk), *tail
+        )  # fmt: skip
+        return (Launch("pnn_conv_lines", "conv_cpu.c", (_up(bands, chunk),), (1,), args, _tags("pnn_conv_lines", y, lanes, RB=band)),), ()
+    lanes = lanes_of(o, weight.dtype)
+    vectors = 2 if o > lanes else 1
+    pixels_per_tile = 8
+    blocks = _up(o, lanes * vectors)
+    count = groups * blocks * c
+    chunk = _items(profile, count, count * kh * kw * lanes * vectors) if count else 1
+    compute = dtypes.accumulator(weight.dtype)
+    packed = Spec((max(count * kh * kw * lanes * vectors, 1),), compute)
+    launches = []
+    if count * kh * kw:
+        launches.append(Launch(
+            "pnn_conv_pack", "conv_cpu.c", (_up(count, chunk),), (1,),
+            (In(1), Scratch(scratch), *_i64(count, blocks, c, kh, kw, o, *w, chunk)), _tags("pnn_conv_pack", weight, lanes, vectors),
+        ))  # fmt: skip
+    tiles = _up(pixels, pixels_per_tile)
+    per_item = _items(profile, tiles, work // groups)
+    block_step = blocks
+    if _up(tiles, per_item) * groups < profile.units and work > 2 * _SMALL:
+        block_step = _up(blocks, profile.units)
+    args = (
+        source.ref, Scratch(scratch), shift, Out(0),
+        *_i64(pixels, groups, oh, ow, c, kh, kw, o, *places, blocks, per_item, block_step), *tail,
+    )  # fmt: skip
+    launches.append(Launch(
+        "pnn_conv_panels", "conv_cpu.c", (_up(tiles, per_item) * groups, _up(blocks, block_step)), (1, 1), args,
+        _tags("pnn_conv_panels", y, lanes, vectors, P=pixels_per_tile),
+    ))  # fmt: skip
+    return tuple(launches), (packed,)
+
+
+def forward(profile: Profile, x: Spec, weight: Spec, y: Spec, bias: Spec | None, window: Window, groups: int) -> Plan:
+    """Plan the convolution."""
+    h, w = window
+    c, o = x.shape[1] // groups, y.shape[1] // groups
+    source = image(profile, x, In(0), (h.before, h.after, w.before, w.after), 0, rows=o <= _FEW)
+    places = (
+        0, source.n, c * source.c, source.c, h.stride * source.h, w.stride * source.w, h.dilation * source.h, w.dilation * source.w,
+        0, *y.strides,
+    )  # fmt: skip
+    wo, wc, wp, wq = weight.strides
+    launches, scratch = _panels(
+        profile, source, weight, (0, o * wo, wo, wc, wp, wq), (In(1), 0, 0) if bias is None else (In(2), 1, bias.strides[0]), y,
+        n=x.shape[0], groups=groups, size=(h.out, w.out), c=c, taps=(h.kernel, w.kernel), o=o, places=places, scratch=len(source.scratch),
+    )  # fmt: skip
+    return Plan((*source.launches, *launches), (*source.scratch, *scratch))
+
+
+def phases(axis: Axis) -> list[Phase]:
+    """Return the phases of an axis: input positions that agree modulo the stride read the same filter taps."""
+    step = axis.stride // gcd(axis.stride, axis.dilation)
+    back = step * axis.dilation // axis.stride
+    found = []
+    for first in range(min(axis.stride, axis.size)):
+        count = _up(axis.size - first, axis.stride)
+        mine = [p for p in range(min(step, axis.kernel)) if (first + axis.before - p * axis.dilation) % axis.stride == 0]
+        if not mine:
+            found.append(Phase(first, count, 0, step, 0, 0, back))
+            continue
+        tap = mine[0]
+        base = (first + axis.before - tap * axis.dilation) // axis.stride
+        found.append(Phase(first, count, tap, step, _up(axis.kernel - tap, step), base, back))
+    return found
+
+
+def _phase_pads(axis: Axis, found: list[Phase]) -> tuple[int, int]:
+    """Return the zeros that all phases need before and after the cotangent."""
+    lows = [f.base - (f.taps - 1) * f.back for f in found if f.taps]
+    highs = [f.base + f.count - 1 for f in found if f.taps]
+    return max(0, -min(lows, default=0)), max(0, max(highs, default=0) - (axis.out - 1))
+
+
+def input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window, groups: int) -> Plan:
+    """Plan the gradient of the images: a convolution of the cotangent per phase."""
+    h, w = window
+    c, o = x.shape[1] // groups, y.shape[1] // groups
+    rows, cols = phases(h), phases(w)
+    (top, bottom), (left, right) = _phase_pads(h, rows), _phase_pads(w, cols)
+    source = image(profile, y, In(0), (top, bottom, left, right), 0, rows=c <= _FEW)
+    wo, wc, wp, wq = weight.strides
+    launches, scratch = list(source.launches), list(source.scratch)
+    for row in rows:
+        for col in cols:
+            empty = not (row.taps and col.taps)
+            start = 0 if empty else (row.base + top) * source.h + (col.base + left) * source.w
+            places = (
+                start, source.n, o * source.c, source.c, source.h, source.w, -row.back * source.h, -col.back * source.w,
+                row.first * x.strides[2] + col.first * x.strides[3], x.strides[0], x.strides[1], h.stride * x.strides[2], w.stride * x.strides[3],
+            )  # fmt: skip
+            filters = (row.tap * wp + col.tap * wq, o * wo, wc, wo, row.tap_step * wp, col.tap_step * wq)
+            made, packed = _panels(
+                profile, source, weight, filters, (In(1), 0, 0), x, n=x.shape[0], groups=groups, size=(row.count, col.count), c=o,
+                taps=(0, 0) if empty else (row.taps, col.taps), o=c, places=places, scratch=len(scratch),
+            )  # fmt: skip
+            launches += made
+            scratch += packed
+    return Plan(tuple(launches), tuple(scratch))
+
+
+def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window, groups: int) -> tuple[Plan, Ref, int, int]:
+    """Plan the partial sums of the gradient of the filters; return also where they are, how many, and the channel block."""
+    h, w = window
+    c, o = x.shape[1] // groups, y.shape[1] // groups
+    taps = c * h.kernel * w.kernel
+    compute = dtypes.accumulator(weight.dtype)
+    lines = y.shape[0] * h.out
+    work = lines * w.out * weight.size
+    few = o <= _FEW
+    source = image(profile, x, In(0), (h.before, h.after, w.before, w.after), 0, rows=few)
+    launches, scratch = list(source.launches), list(source.scratch)
+    places = (
+        source.n, c * source.c, source.c, h.stride * source.h, w.stride * source.w, h.dilation * source.h, w.dilation * source.w
+    )  # fmt: skip
+    rows = 9 if taps % 9 == 0 or taps <= 27 else 8
+    wanted = max(1, min(4 * profile.units, work // _SMALL, lines))
+    if few:
+        lanes = lanes_of(max(w.out, 8), weight.dtype)
+        parts = max(1, min(_up(wanted, weight.shape[0]), lines))
+        step = max(1, _up(lines, parts))
+        parts = max(1, _up(lines, step))
+        args: tuple[Arg, ...] = (
+            source.ref, In(1), Scratch(len(scratch)),
+            *_i64(lines, groups * o, h.out, w.out, c, h.kernel, w.kernel, o, *places, *y.strides, step),
+        )  # fmt: skip
+        launches.append(Launch(
+            "pnn_conv_weight_lines", "conv_cpu.c", (groups * o, parts), (1, 1), args, _tags("pnn_conv_weight_lines", y, lanes, P=rows)
+        ))  # fmt: skip
+        scratch.append(Spec((parts, weight.size), compute))
+        return Plan(tuple(launches), tuple(scratch)), Scratch(len(scratch) - 1), parts, 0
+    lanes = lanes_of(o, weight.dtype)
+    vectors = 2 if o > lanes else 1
+    width = lanes * vectors
+    blocks = _up(o, width)
+    if is_channels_last(y) and compute == y.dtype and o % width == 0:
+        turned, panel, pixel = In(1), width, y.shape[1]  # blocks of one group and groups alike are `width` apart
+    else:
+        turned, panel, pixel = Scratch(len(scratch)), lines * w.out * width, width
+        chunk = _items(profile, max(lines, 1), lines * w.out * y.shape[1])
+        if lines:
+            launches.append(Launch(
+                "pnn_conv_turn", "conv_cpu.c", (_up(lines, chunk),), (1,),
+                (In(1), turned, *_i64(lines, groups, blocks, h.out, w.out, o, *y.strides, chunk)), _tags("pnn_conv_turn", y, lanes, vectors),
+            ))  # fmt: skip
+        scratch.append(Spec((max(groups * blocks * panel, 1),), compute))
+    panels = groups * blocks
+    parts = max(1, min(_up(wanted, panels), lines))
+    step = max(1, _up(lines, parts))
+    parts = max(1, _up(lines, step))
+    block = max(1, _TURN_PIXELS // w.out)
+    args = (
+        source.ref, turned, Scratch(len(scratch)),
+        *_i64(lines, groups, blocks, h.out, w.out, c, h.kernel, w.kernel, *places, panel, pixel, step, block, taps),
+    )  # fmt: skip
+    launches.append(Launch(
+        "pnn_conv_weight_panels", "conv_cpu.c", (panels, parts), (1, 1), args, _tags("pnn_conv_weight_panels", y, lanes, vectors, P=rows)
+    ))  # fmt: skip
+    scratch.append(Spec((parts, panels * taps * width), compute))
+    return Plan(tuple(launches), tuple(scratch)), Scratch(len(scratch) - 1), parts, width
