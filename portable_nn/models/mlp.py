@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from .. import nn, ops
 from ..core.array import Array
 
@@ -23,7 +25,7 @@ class MLP(nn.Module):
         channels, height, width = in_shape
         sizes = (channels * height * width, *hidden)
         self.flatten = nn.Flatten()
-        self.hidden = tuple(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.hidden = tuple(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.head = nn.Linear(sizes[-1], classes)
 
     def __call__(self, x: Array) -> Array:

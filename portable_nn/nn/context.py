@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
+from .. import ops
 from ..core.array import Array
 from ..core.errors import ArgumentError
 from .module import Module, named_modules
@@ -34,14 +35,14 @@ class Context:
             )
         self.state |= {f"{path}.{name}" if path else name: value for name, value in values.items()}
 
-    def fresh_key(self, user: str) -> tuple[Any, int]:
-        """Return (key, position): the key of this call, and how many draws came before."""
+    def fresh_key(self, user: str) -> Array:
+        """Return a key of its own for one draw: the key of this `apply`, with the number of draws before folded in."""
         if self._key is None:
             raise ArgumentError(
                 f"{user} draws random numbers while training but no key was given; call nn.apply(..., train=True, key=...)"
             )
         self._draws += 1
-        return self._key, self._draws - 1
+        return ops.fold_in(self._key, self._draws - 1)
 
 
 _context: ContextVar[Context | None] = ContextVar("portable_nn_apply", default=None)
@@ -61,8 +62,9 @@ def apply(model: Module, *args: Any, train: bool = False, key: Any = None, **kwa
         Called as ``model(*args, **kwargs)``.
     train : bool
         Batch normalisation uses the statistics of the batch, dropout drops.
-    key : int, optional
-        Seed of this call's random numbers; dropout needs one while training. Every draw adds its own position to it.
+    key : array, optional
+        Four uint32 words from `portable_nn.random_key`; dropout needs one while training. Every draw folds its own
+        position into it.
 
     Returns
     -------

@@ -61,13 +61,13 @@ def _unit(shape: tuple[int, ...], copies: int = 1) -> NDArray[np.float64]:
 
 def uniform(shape: tuple[int, ...], bound: float) -> NDArray[Any]:
     """Return float32 numbers spread evenly over -bound .. bound."""
-    return ((2.0 * _unit(shape)[0] - 1.0) * bound).astype(np.float32)
+    return np.asarray((2.0 * _unit(shape)[0] - 1.0) * bound, np.float32)
 
 
 def normal(shape: tuple[int, ...], std: float = 1.0) -> NDArray[Any]:
     """Return float32 numbers of a normal distribution around 0 (Box and Muller)."""
     u, v = _unit(shape, 2)
-    return (np.sqrt(-2.0 * np.log1p(-u)) * np.cos(2.0 * np.pi * v) * std).astype(np.float32)
+    return np.asarray(np.sqrt(-2.0 * np.log1p(-u)) * np.cos(2.0 * np.pi * v) * std, np.float32)
 
 
 def kaiming_uniform(shape: tuple[int, ...], fan_in: int) -> NDArray[Any]:

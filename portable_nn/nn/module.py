@@ -111,7 +111,8 @@ class Module(metaclass=_FrozenWhenMade):
         def move(x: Array) -> Array:
             return asarray(x, backend=backend, device=device, dtype=dtype if x.dtype.kind in "fV" else None)
 
-        return with_state(self, {name: move(x) for name, x in state_dict(self).items()})
+        moved: Self = with_state(self, {name: move(x) for name, x in state_dict(self).items()})
+        return moved
 
     def __repr__(self) -> str:
         settings = [

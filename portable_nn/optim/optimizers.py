@@ -24,7 +24,10 @@ State = dict[str, Any]
 class Optimizer(Protocol):
     """What the trainer needs of an optimiser."""
 
-    lr: float
+    @property
+    def lr(self) -> float:
+        """The learning rate, where `update` is not given one."""
+        ...
 
     def init(self, params: Any) -> State:
         """Return the state of a run that starts with `params`."""

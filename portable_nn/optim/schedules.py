@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from ..core.errors import SettingError
 
@@ -33,7 +34,7 @@ def constant(lr: float, warmup: int = 0) -> Schedule:
 def step_decay(lr: float, milestones: Sequence[int], gamma: float = 0.1, warmup: int = 0) -> Schedule:
     """Return `lr` times `gamma` for each of `milestones` (step numbers) that has been reached."""
     _check("step_decay", lr, max(warmup, 1), warmup)
-    if any(b <= a for a, b in zip(milestones, milestones[1:], strict=False)) or any(m < 0 for m in milestones):
+    if any(b <= a for a, b in pairwise(milestones)) or any(m < 0 for m in milestones):
         raise SettingError(f"step_decay: milestones are {list(milestones)} but increasing step numbers are needed")
     reached = tuple(milestones)
     return lambda step: (

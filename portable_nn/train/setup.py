@@ -1,0 +1,123 @@
+"""From settings to the parts of a run: data, batches, model, optimiser, schedule."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from .. import models, nn, optim
+from ..core import selection
+from ..core.backend import Backend
+from ..core.errors import SettingError
+from ..data import Batches, Dataset, Normalisation, load, measure_normalisation
+from ..data.split import NAMES
+from .checkpoint import ModelInfo
+from .config import TrainConfig
+from .step import TrainState
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What the loop works with."""
+
+    train: Batches
+    test: Batches
+    optimizer: optim.Optimizer
+    schedule: optim.schedules.Schedule
+    state: TrainState
+    info: ModelInfo
+    fingerprint: str
+
+
+def choose_backend(config: TrainConfig) -> Backend:
+    """Return the backend of `config`, or the one the environment chooses; raises `BackendError`."""
+    if config.backend is None and config.device is None:
+        return selection.default()
+    wished = selection.wish() if config.backend is None else tuple(n.strip() for n in config.backend.split(",") if n.strip())
+    return selection.resolve(wished, config.device)
+
+
+def load_data(config: TrainConfig) -> tuple[Dataset, Dataset]:
+    """Return the training and test set of `config`; raises `DataError`."""
+    return load(
+        config.data, test_fraction=config.test_fraction, split_seed=config.split_seed, image_size=config.image_size,
+        channels=config.channels, on_error=cast(Any, config.on_error),
+    )  # fmt: skip
+
+
+def absolute_data(config: TrainConfig) -> str:
+    """Return the data setting so that it holds from any folder."""
+    return config.data if config.data in NAMES else str(Path(config.data).expanduser().resolve())
+
+
+def batches_of(config: TrainConfig, dataset: Dataset, normalisation: Normalisation) -> Batches:
+    """Return a data set in stored order, for evaluation."""
+    return Batches(dataset, config.eval_batch_size, normalisation, shuffle=False)
+
+
+def prepare(config: TrainConfig, train: Dataset, test: Dataset, model: nn.Module | None) -> Parts:
+    """Make the parts of a run on the chosen backend.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    train, test : Dataset
+    model : Module, optional
+        In place of the one `config` names.
+
+    Raises
+    ------
+    SettingError
+        Settings that do not fit the data.
+    """
+    if train.image_shape != test.image_shape or train.classes != test.classes:
+        raise SettingError(
+            f"training images have shape {train.image_shape} and {len(train.classes)} classes but test images "
+            f"{test.image_shape} and {len(test.classes)}; both must be alike"
+        )
+    normalisation = measure_normalisation(train.images)
+    if config.drop_last and config.batch_size > len(train):
+        raise SettingError(
+            f"settings: batch_size is {config.batch_size} but {train.name} has {len(train)} training images and drop_last "
+            "leaves smaller batches out; lower --batch-size or give --no-drop-last"
+        )
+    batches = Batches(
+        train, config.batch_size, normalisation, drop_last=config.drop_last, shift=config.shift, seed=config.seed
+    )
+    if model is None:
+        model = models.create(config.model, train.image_shape, len(train.classes), config.seed)
+    model = model.to()
+    optimizer = make_optimizer(config)
+    return Parts(
+        train=batches,
+        test=batches_of(config, test, normalisation),
+        optimizer=optimizer,
+        schedule=make_schedule(config, config.epochs * len(batches)),
+        state=TrainState(model, optimizer.init(nn.params(model))),
+        info=ModelInfo(config.model, train.image_shape, train.classes, normalisation, train.source or train.name),
+        fingerprint=fingerprint(train),
+    )
+
+
+def make_optimizer(config: TrainConfig) -> optim.Optimizer:
+    """Return the optimiser `config` names."""
+    if config.optimizer == "sgd":
+        return optim.sgd(config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    return optim.adamw(config.lr, weight_decay=config.weight_decay)
+
+
+def make_schedule(config: TrainConfig, steps: int) -> optim.schedules.Schedule:
+    """Return the learning rate over the run as `config` says."""
+    warmup = round(config.warmup * steps)
+    if config.schedule == "constant":
+        return optim.schedules.constant(config.lr, warmup)
+    made = optim.schedules.cosine if config.schedule == "cosine" else optim.schedules.linear
+    return made(config.lr, steps, warmup)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Return a short mark of images and labels, to notice that a run would go on with other data."""
+    images = zlib.crc32(dataset.images.tobytes())
+    return f"{len(dataset)}-{zlib.crc32(dataset.labels.tobytes(), images):08x}"
