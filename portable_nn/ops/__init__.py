@@ -53,6 +53,15 @@ from .creation import astype as astype
 from .creation import full_like as full_like
 from .creation import ones_like as ones_like
 from .creation import zeros_like as zeros_like
+from .filling import arange as arange
+from .filling import empty as empty
+from .filling import eye as eye
+from .filling import full as full
+from .filling import linspace as linspace
+from .filling import ones as ones
+from .filling import tril as tril
+from .filling import triu as triu
+from .filling import zeros as zeros
 from .indexing import clamp as clamp
 from .indexing import getitem as getitem
 from .indexing import getitem_grad as getitem_grad
@@ -71,6 +80,10 @@ from .layout import permute as permute
 from .layout import reshape as reshape
 from .linear import linear as linear
 from .linear import matmul as matmul
+from .loss import cross_entropy as cross_entropy
+from .loss import cross_entropy_grad as cross_entropy_grad
+from .loss import nll_loss as nll_loss
+from .loss import nll_loss_grad as nll_loss_grad
 from .math import acos as acos
 from .math import acosh as acosh
 from .math import asin as asin

@@ -133,7 +133,8 @@ def ones_like(x: Array, *, dtype: Any = None) -> Array:
     return np.ones(x.shape, setting_dtype("ones_like", dtype) or x.dtype)
 
 
-def _check_fill(name: str, dtype: Any, fill_value: Spec | Weak) -> None:
+def check_fill(name: str, dtype: Any, fill_value: Spec | Weak) -> None:
+    """Raise unless `fill_value` is one number of a kind that `dtype` holds."""
     if isinstance(fill_value, Weak):
         dtypes.promote(name, dtype, fill_value.kind)
     elif fill_value.shape != ():
@@ -142,7 +143,7 @@ def _check_fill(name: str, dtype: Any, fill_value: Spec | Weak) -> None:
 
 def _full_like_out(x: Spec, fill_value: Spec | Weak, dtype: Any) -> Spec:
     made = _like("full_like", x, dtype)
-    _check_fill("full_like", made.dtype, fill_value)
+    check_fill("full_like", made.dtype, fill_value)
     return made
 
 

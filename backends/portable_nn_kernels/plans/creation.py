@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from portable_nn.core.call import Call
-from portable_nn.core.dtypes import TAGS, kind
+from portable_nn.core.dtypes import TAGS, complex128, float32, float64, int32, int64, kind
 from portable_nn.core.errors import NoKernel
 from portable_nn.core.expression import compute_tag
 from portable_nn.core.spec import Spec, Weak
-from portable_nn_kernels.launch import In, Out, Plan, Profile, Value
+from portable_nn_kernels.launch import Const, In, Out, Plan, Profile, Value
 
 from . import plans
-from .copies import converted, copy_launch, fill_launch
+from .copies import bits, converted, copy_launch, fill_launch
 from .mapping import Operand, ScalarArg, map_launch
 
 
@@ -26,7 +26,7 @@ def _constant(call: Call, profile: Profile, number: int) -> Plan:
     return Plan((fill_launch(y, Out(0), number, profile),) if y.size else ())
 
 
-@plans("zeros_like", "zeros", "empty")
+@plans("zeros_like", "zeros")
 def zeros(call: Call, profile: Profile) -> Plan:
     """Store 0."""
     return _constant(call, profile, 0)
@@ -61,3 +61,63 @@ def full(call: Call, profile: Profile) -> Plan:
         statements, value = [f"{TAGS[y.dtype]} v_pair; v_pair.x = v_fill_value; v_pair.y = 0;"], "v_pair"
     scalar = ScalarArg("fill_value", tag, Value(tag, index))
     return Plan((map_launch(y.shape, [], out, statements, [value], profile, [scalar], includes=()),))
+
+
+def _counted(y: Spec, start: float, step: float, profile: Profile, last: float | None = None) -> Plan:
+    """Return the launch of ``y[i] = start + i step``, whose last element is `last` if given."""
+    if y.size == 0:
+        return Plan(())
+    whole = kind(y.dtype) == "int" and isinstance(start, int) and isinstance(step, int)
+    counted = int64 if whole else float64 if profile.float64 else float32
+    tag = TAGS[counted]
+    scalars = [ScalarArg("start", tag, Const(tag, start)), ScalarArg("step", tag, Const(tag, step))]
+    value = f"v_start + ({tag})at_0 * v_step"
+    if last is not None:
+        scalars += [ScalarArg("last", tag, Const(tag, last)), ScalarArg("end", "i64", Const("i64", y.size - 1))]
+        value = f"at_0 == v_end ? v_last : {value}"
+    statements, stored = converted("v_made", counted, y.dtype)
+    statements = [f"const {tag} v_made = {value};", *statements]
+    return Plan((map_launch(y.shape, [], [Operand("y", y, Out(0))], statements, [stored], profile, scalars, indexed=True),))
+
+
+@plans("arange")
+def arange(call: Call, profile: Profile) -> Plan:
+    """Count in 64 bits where the device has them."""
+    start, stop, step = (call.settings[name] for name in ("start", "stop", "step"))
+    return _counted(call.outputs[0], 0 if stop is None else start, step, profile)
+
+
+@plans("linspace")
+def linspace(call: Call, profile: Profile) -> Plan:
+    """Count, and put the end in exactly."""
+    y = call.outputs[0]
+    start, stop, endpoint = (call.settings[name] for name in ("start", "stop", "endpoint"))
+    parts = y.size - 1 if endpoint else y.size
+    return _counted(y, start, (stop - start) / parts if parts > 0 else 0, profile, stop if endpoint and parts > 0 else None)
+
+
+@plans("eye")
+def eye(call: Call, profile: Profile) -> Plan:
+    """Compare the indices."""
+    y = call.outputs[0]
+    if y.size == 0:
+        return Plan(())
+    offset = ScalarArg("k", "i64", Const("i64", call.settings["k"]))
+    statements, value = converted("v_one", int32, y.dtype)
+    statements = ["const i32 v_one = at_1 - at_0 == v_k;", *statements]
+    return Plan((map_launch(y.shape, [], [Operand("y", y, Out(0))], statements, [value], profile, [offset], includes=(), indexed=True),))
+
+
+@plans("tril", "triu")
+def triangle(call: Call, profile: Profile) -> Plan:
+    """Move the bits that are kept, and 0 elsewhere."""
+    x, y = call.spec(0), call.outputs[0]
+    if y.size == 0:
+        return Plan(())
+    if y.dtype == complex128:
+        raise NoKernel(f"{call.op}: device kernels have no {y.dtype.name} here; use complex64")
+    raw = bits(y.dtype)
+    read, write = Operand("x", Spec(x.shape, raw, x.strides), In(0)), Operand("y", Spec(y.shape, raw), Out(0))
+    offset = ScalarArg("k", "i64", Const("i64", call.settings["k"]))
+    kept = f"at_{y.ndim - 1} - at_{y.ndim - 2} {'<=' if call.op == 'tril' else '>='} v_k"
+    return Plan((map_launch(y.shape, [read], [write], [], [f"({kept} ? v_x : 0)"], profile, [offset], includes=(), indexed=True),))
