@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from .call import Call
+from .dtypes import DType, int32, uint8
 from .errors import SettingError, ShapeError
 from .spec import Shape, Spec
 
@@ -140,6 +145,55 @@ def adaptive_window(op: str, size: Shape, output_size: Any) -> Window:
         bounds = [adaptive_bounds(i, n, o) for i in range(o)]
         axes.append(Axis(n, max(stop - start for start, stop in bounds), 0, 0, 0, 1, o))
     return axes[0], axes[1]
+
+
+def conv_window_of(call: Call) -> Window:
+    """Return the window of a call of conv2d, conv2d_input_grad or conv2d_weight_grad."""
+    made = call.outputs[0].shape[2:]
+    size = made if call.op == "conv2d_input_grad" else call.spec(0).shape[2:]
+    kernel = made if call.op == "conv2d_weight_grad" else call.spec(1).shape[2:]
+    return conv_window(call.op, size, kernel, *(call.settings[name] for name in ("stride", "padding", "dilation")))
+
+
+def pool_window_of(call: Call) -> Window:
+    """Return the window of a call of a pooling op or its gradient."""
+    settings, backward = call.settings, call.op.endswith("_grad")
+    size = call.outputs[0].shape[2:] if backward else call.spec(0).shape[2:]
+    if call.op.startswith("adaptive"):
+        return adaptive_window(call.op, size, call.spec(0).shape[2:] if backward else settings["output_size"])
+    names = ("kernel_size", "stride", "padding")
+    return pool_window(call.op, size, *(settings[n] for n in names), settings.get("dilation", 1), settings["ceil_mode"])
+
+
+def positions(axis: Axis) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return (out, kernel) input positions of a pooling axis, clipped into the input, and which of them were inside."""
+    o, k = np.arange(axis.out)[:, None], np.arange(axis.kernel)[None, :]
+    if axis.stride == 0:  # adaptive
+        bounds = np.array([adaptive_bounds(i, axis.size, axis.out) for i in range(axis.out)]).reshape(-1, 2)
+        at = bounds[:, :1] + k
+        inside = at < bounds[:, 1:]
+    else:
+        at = o * axis.stride + k * axis.dilation - axis.before
+        inside = (at >= 0) & (at < axis.size)
+    return np.clip(at, 0, max(axis.size - 1, 0)), inside
+
+
+def divisors(window: Window, count_include_pad: bool) -> npt.NDArray[np.int64]:
+    """Return the (OH, OW) counts of a mean: positions inside the input, or inside input and padding."""
+    counts = []
+    for axis in window:
+        if count_include_pad and axis.stride:
+            start = np.arange(axis.out) * axis.stride - axis.before
+            counts.append(np.minimum(start + axis.kernel, axis.size + axis.after) - start)
+        else:
+            counts.append(positions(axis)[1].sum(axis=1))
+    return np.asarray(counts[0][:, None] * counts[1][None, :])
+
+
+def index_dtype(window: Window) -> DType:
+    """Return the dtype of a maximum's winners' numbers, p * KW + q: a byte where that holds them."""
+    h, w = window
+    return uint8 if h.kernel * w.kernel <= 256 else int32
 
 
 def is_channels_last(spec: Spec) -> bool:

@@ -64,18 +64,6 @@ def _settings(c: Saved) -> dict[str, Any]:
     return {name: c.call.settings[name] for name in ("stride", "padding", "dilation", "groups")}
 
 
-def window_of(call: Call) -> Window:
-    """Return the window of a call of one of the three ops."""
-    settings = call.settings
-    if call.op == "conv2d":
-        size, kernel = call.spec(0).shape[2:], call.spec(1).shape[2:]
-    elif call.op == "conv2d_input_grad":
-        size, kernel = call.outputs[0].shape[2:], call.spec(1).shape[2:]
-    else:
-        size, kernel = call.spec(0).shape[2:], call.outputs[0].shape[2:]
-    return conv_window(call.op, size, kernel, settings["stride"], settings["padding"], settings["dilation"])
-
-
 def taps(xp: np.ndarray[Any, Any], window: Window) -> Callable[[int, int], np.ndarray[Any, Any]]:
     """Return a function that gives, for kernel position (p, q), what the padded image `xp` shows to every output."""
     h, w = window
@@ -122,7 +110,7 @@ def _conv2d_vjp(c: Saved, g: Array) -> dict[str, Any]:
 
 
 def _flops(call: Call) -> int:
-    h, w = window_of(call)
+    h, w = geometry.conv_window_of(call)
     weight = call.outputs[0] if call.op == "conv2d_weight_grad" else call.spec(1)
     images = call.spec(0).shape[0]
     bias = len(call.inputs) > 2 and call.inputs[2] is not None

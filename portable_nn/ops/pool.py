@@ -16,20 +16,11 @@ from ..core import dtypes, geometry
 from ..core.array import Array
 from ..core.call import Call
 from ..core.errors import DTypeError, SettingError, ShapeError
-from ..core.geometry import Axis, Window, adaptive_window, pool_window
+from ..core.geometry import Window, adaptive_window, divisors, index_dtype, pool_window, positions
 from ..core.op import op
 from ..core.samples import A, bad, bench, s
 from ..core.spec import Spec
 from ..core.tape import Saved
-
-_INDEX_BYTE = 256  # positions a uint8 can number
-
-
-def index_dtype(window: Window) -> Any:
-    """Return the dtype of the winners' numbers, p * KW + q."""
-    h, w = window
-    return dtypes.uint8 if h.kernel * w.kernel <= _INDEX_BYTE else dtypes.int32
-
 
 def _image(name: str, operand: str, spec: Spec) -> None:
     if spec.ndim != 4:
@@ -43,42 +34,6 @@ def _like(x: Spec, h: int, w: int, dtype: Any = None) -> Spec:
     shape = (*x.shape[:2], h, w)
     dtype = dtype or x.dtype
     return geometry.channels_last(shape, dtype) if geometry.is_channels_last(x) else Spec(shape, dtype)
-
-
-def window_of(call: Call) -> Window:
-    """Return the window of a call of a pooling op or its gradient."""
-    settings = call.settings
-    backward = call.op.endswith("_grad")
-    size = call.outputs[0].shape[2:] if backward else call.spec(0).shape[2:]
-    if call.op.startswith("adaptive"):
-        return adaptive_window(call.op, size, call.spec(0).shape[2:] if backward else settings["output_size"])
-    names = ("kernel_size", "stride", "padding")
-    return pool_window(call.op, size, *(settings[n] for n in names), settings.get("dilation", 1), settings["ceil_mode"])
-
-
-def positions(axis: Axis) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return (out, kernel) input positions, clipped into the input, and which of them were inside."""
-    o, k = np.arange(axis.out)[:, None], np.arange(axis.kernel)[None, :]
-    if axis.stride == 0:  # adaptive
-        bounds = np.array([geometry.adaptive_bounds(i, axis.size, axis.out) for i in range(axis.out)]).reshape(-1, 2)
-        at = bounds[:, :1] + k
-        inside = at < bounds[:, 1:]
-    else:
-        at = o * axis.stride + k * axis.dilation - axis.before
-        inside = (at >= 0) & (at < axis.size)
-    return np.clip(at, 0, max(axis.size - 1, 0)), inside
-
-
-def divisors(window: Window, count_include_pad: bool) -> np.ndarray[Any, Any]:
-    """Return (OH, OW) counts: positions inside the input, or inside input and padding."""
-    counts = []
-    for axis in window:
-        if count_include_pad and axis.stride:
-            start = np.arange(axis.out) * axis.stride - axis.before
-            counts.append(np.minimum(start + axis.kernel, axis.size + axis.after) - start)
-        else:
-            counts.append(positions(axis)[1].sum(axis=1))
-    return counts[0][:, None] * counts[1][None, :]
 
 
 def _max(x: np.ndarray[Any, Any], window: Window) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -117,14 +72,14 @@ def _mean(x: np.ndarray[Any, Any], window: Window, counts: np.ndarray[Any, Any])
 
 
 def _taps(call: Call) -> int:
-    h, w = window_of(call)
+    h, w = geometry.pool_window_of(call)
     return max(h.kernel * w.kernel, 1)
 
 
 def _covering(call: Call) -> int:
     """How many windows cover one input position, at most."""
     n = 1
-    for axis in window_of(call):
+    for axis in geometry.pool_window_of(call):
         n *= -(-axis.kernel // axis.stride) if axis.stride else -(-axis.out // max(axis.size, 1)) + 1
     return n
 

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from portable_nn.core import dtypes
 from portable_nn.core.call import Call
-from portable_nn.core.geometry import Window, conv_window
+from portable_nn.core.geometry import Window, conv_window_of
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
 from . import conv_cpu, plans
-
-
-def conv_plan(call: Call, profile: Profile, x: Spec, weight: Spec, y: Spec) -> tuple[Window, bool]:
-    """Return the window of a call, and whether anything is to be computed from values."""
-    settings = call.settings
-    window = conv_window(call.op, x.shape[2:], weight.shape[2:], settings["stride"], settings["padding"], settings["dilation"])
-    return window, call.outputs[0].size > 0
 
 
 def shape_args(x: Spec, weight: Spec, y: Spec, window: Window, groups: int) -> tuple[Arg, ...]:
@@ -64,9 +57,9 @@ def weight_sum(profile: Profile, dw: Spec, partial: Ref, parts: int, groups: int
 def conv2d(call: Call, profile: Profile) -> Plan:
     """Plan the forward convolution."""
     x, weight, y = call.spec(0), call.spec(1), call.outputs[0]
-    window, work = conv_plan(call, profile, x, weight, y)
-    if not work:
+    if call.outputs[0].size == 0:
         return Plan(())
+    window = conv_window_of(call)
     groups = call.settings["groups"]
     bias = call.inputs[2]
     if profile.shape == "cpu":
@@ -86,9 +79,9 @@ def conv2d(call: Call, profile: Profile) -> Plan:
 def conv2d_input_grad(call: Call, profile: Profile) -> Plan:
     """Plan the gradient of the images."""
     y, weight, x = call.spec(0), call.spec(1), call.outputs[0]
-    window, work = conv_plan(call, profile, x, weight, y)
-    if not work:
+    if call.outputs[0].size == 0:
         return Plan(())
+    window = conv_window_of(call)
     groups = call.settings["groups"]
     if profile.shape == "cpu":
         return conv_cpu.input_grad(profile, y, weight, x, window, groups)
@@ -105,9 +98,9 @@ def conv2d_input_grad(call: Call, profile: Profile) -> Plan:
 def conv2d_weight_grad(call: Call, profile: Profile) -> Plan:
     """Plan the gradient of the filters: parts of the pixels, then their sum."""
     x, y, weight = call.spec(0), call.spec(1), call.outputs[0]
-    window, work = conv_plan(call, profile, x, weight, y)
-    if not work:
+    if call.outputs[0].size == 0:
         return Plan(())
+    window = conv_window_of(call)
     groups = call.settings["groups"]
     if profile.shape == "cpu":
         plan, partial, parts, lanes = conv_cpu.weight_grad(profile, x, y, weight, window, groups)

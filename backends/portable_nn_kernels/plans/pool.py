@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from portable_nn.core import dtypes
 from portable_nn.core.call import Call
-from portable_nn.core.geometry import Window, adaptive_window, is_channels_last, pool_window
+from portable_nn.core.geometry import is_channels_last, pool_window_of
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Const, Define, In, Launch, Out, Plan, Profile, Ref
 
@@ -13,16 +13,6 @@ from . import plans
 _CPU_LANES = 16  # one float32 vector: a group is one vector of neighbouring results
 _UNROLL = 9  # positions up to which a window's sizes are compile-time constants
 _CPU_CHUNK = 2048  # results below which another group costs more than it helps
-
-
-def _window(call: Call) -> Window:
-    settings, backward = call.settings, call.op.endswith("_grad")
-    size = call.outputs[0].shape[2:] if backward else call.spec(0).shape[2:]
-    if call.op.startswith("adaptive"):
-        return adaptive_window(call.op, size, call.spec(0).shape[2:] if backward else settings["output_size"])
-    return pool_window(
-        call.op, size, settings["kernel_size"], settings["stride"], settings["padding"], settings.get("dilation", 1), settings["ceil_mode"]
-    )  # fmt: skip
 
 
 def _groups(profile: Profile, made: Spec) -> tuple[int, int]:
@@ -38,7 +28,7 @@ def _plan(call: Call, profile: Profile, kernel: str, refs: tuple[Ref, ...], x: S
     made = call.outputs[0]
     if made.size == 0:
         return Plan(())
-    h, w = _window(call)
+    h, w = pool_window_of(call)
     adaptive = h.stride == 0
     inside = adaptive or all(a.before == 0 and (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation < a.size for a in (h, w))
     count, size = _groups(profile, made)
