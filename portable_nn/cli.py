@@ -171,7 +171,7 @@ def _eval(options: argparse.Namespace) -> int:
         }
         print(json.dumps({"accuracy": found.accuracy, "loss": found.loss, "images": len(test), "classes": rows}, indent=2))
         return 0
-    print(f"{info.model} on {test.source or test.name}, {len(test)} test images, {backend.name}: {backend.device}")
+    print(f"{info.model} on {test.name} ({len(test)} test images), {backend.name}: {backend.device}")
     width = max(5, *(len(name) for name in info.classes))
     print(f"{'class':{width}}  precision  recall      f1  images")
     for i, name in enumerate(info.classes):

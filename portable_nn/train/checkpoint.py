@@ -78,7 +78,7 @@ def _host(named: Mapping[str, Any], prefix: str = "") -> Arrays:
 
 
 def _write(path: Path, arrays: Arrays, header: Mapping[str, Any]) -> None:
-    metadata = {"format": "pt", HEADER: json.dumps(header, allow_nan=False)}
+    metadata = {HEADER: json.dumps(header, allow_nan=False)}  # one entry: safetensors writes several in any order
     try:
         write_bytes(path, save(arrays, metadata=metadata))
     except OSError as error:

@@ -210,7 +210,11 @@ class _Run:
         epochs, per_epoch = self.config.epochs, len(self.parts.train)
         evaluation: Evaluation | None = None
         parameters = count_params(self.state.model)
-        title = f"{self.config.model} ({parameters:,} parameters) on {self.parts.info.data}, {self.backend.name}: {self.backend.device}"
+        train, test = self.parts.train.dataset, self.parts.test.dataset
+        title = (
+            f"{self.config.model} ({parameters:,} parameters) on {train.name} ({len(train)} training, {len(test)} test images), "
+            f"{self.backend.name}: {self.backend.device}"
+        )
         self.progress.begin(title, epochs, per_epoch, self.position.step)
         try:
             for epoch in range(self.position.epoch, epochs):
