@@ -42,7 +42,7 @@ def normal(index: Any) -> tuple[Index, int | None]:
         if isinstance(item, list):
             item = items[at] = np.asarray(item, dtype=np.int64 if not item else None)
         dtype = bool if isinstance(item, bool) else getattr(item, "dtype", None)
-        if dtype is not None and dtype == bool:
+        if dtype in (bool, dtypes.bool_):
             raise ArgumentError(
                 "index: a boolean mask gives an array whose size depends on values, which kernels cannot know; "
                 "use where(mask, x, 0), or take with integer indices"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -176,6 +175,10 @@ def _flip_out(x: Spec, axis: Any) -> Spec:
     return Spec(x.shape, x.dtype, tuple(-step if a in turned else step for a, step in enumerate(x.strides)))
 
 
+def _flip_vjp(c: Saved, g: Any) -> dict[str, Any]:
+    return {"x": partial(flip, g, axis=c.axis)}
+
+
 def _flip_view(call: Call) -> tuple[tuple[int, ...], int]:
     x = call.spec(0)
     turned = _flip_axes(x, call.settings["axis"])
@@ -185,7 +188,7 @@ def _flip_view(call: Call) -> tuple[tuple[int, ...], int]:
 @op(
     out=_flip_out,
     view=_flip_view,
-    vjp=lambda c, g: {"x": partial(flip, g, axis=c.axis)},
+    vjp=_flip_vjp,
     samples=(
         s("all", A((3, 5))), s("one", A((3, 5)), axis=-1), s("several", A((2, 3, 4)), axis=(0, 2)),
         s("reversed", A((4, 6), view="reversed"), axis=0), s("channels last", A((2, 3, 4, 5), view="channels_last"), axis=(2, 3)),
@@ -213,7 +216,7 @@ def flip(x: Array, *, axis: Ints | None = None) -> Array:
     SettingError
         An axis that is not there.
     """
-    return np.flip(x, axis)
+    return np.flip(x, tuple(axis) if isinstance(axis, list) else axis)  # type: ignore[arg-type]
 
 
 def unsqueeze(x: Array, dim: int) -> Array:

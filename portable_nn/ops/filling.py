@@ -77,6 +77,12 @@ def _full_out(shape: Any, fill_value: Spec | Weak, dtype: Any) -> Spec:
     return Spec(shape_of("full", shape), made)
 
 
+_FULL: tuple[tuple[str, Any, Any, dict[str, Any]], ...] = (
+    ("float", (3, 5), 0.5, {}), ("int", (300,), 7, {}), ("bool", 5, True, {}), ("dtype", (2, 3), 2, {"dtype": "float64"}),
+    ("half", 9, -1.5, {"dtype": "float16"}), ("zero-d", (), 3, {}), ("empty", (0,), 1.0, {}), ("real in complex", 3, 1.5, {"dtype": "complex64"}),
+)  # fmt: skip
+
+
 def _full_vjp(c: Saved, g: Any) -> dict[str, Any]:
     return {"fill_value": lambda: find("astype")(find("sum")(g), c.spec_of("fill_value").dtype, copy=False)}
 
@@ -85,15 +91,16 @@ def _full_vjp(c: Saved, g: Any) -> dict[str, Any]:
     out=_full_out,
     vjp=_full_vjp,
     samples=(
-        s("float", (3, 5), 0.5), s("int", (300,), 7), s("bool", 5, True), s("dtype", (2, 3), 2, dtype="float64"), s("half", 9, -1.5, dtype="float16"),
-        s("infinity", 3, float("inf")), s("array", (4, 6), A(())), s("zero-d", (), 3), s("empty", (0,), 1.0), s("real in complex", 3, 1.5, dtype="complex64"),
+        *(s(name, shape, value, gradient=False, why="no array operand", **more) for name, shape, value, more in _FULL),
+        s("infinity", 3, float("inf"), gradient=False, why="infinite"),
+        s("array", (4, 6), A(())),
     ),
     bad=(
         bad("float into int", DTypeError, ("float", "int32"), (2,), 0.5, dtype="int32"),
         bad("negative", ShapeError, "(-2,)", (-2,), 1.0),
     ),
     flops=lambda call: 0,
-)  # fmt: skip
+)
 def full(shape: int | Sequence[int], fill_value: ArrayOrScalar, *, dtype: Any = None) -> Array:
     """Return `fill_value` everywhere, on the chosen backend, or on that of a 0-d array.
 
@@ -262,6 +269,14 @@ def eye(n_rows: int, n_cols: int | None = None, *, k: int = 0, dtype: Any = None
     return np.eye(n_rows, n_cols, k, setting_dtype("eye", dtype) or dtypes.float32)
 
 
+def _tril_vjp(c: Saved, g: Any) -> dict[str, Any]:
+    return {"x": partial(tril, g, k=c.k)}
+
+
+def _triu_vjp(c: Saved, g: Any) -> dict[str, Any]:
+    return {"x": partial(triu, g, k=c.k)}
+
+
 def _triangle_out(name: str, x: Spec, k: int) -> Spec:
     setting_int(name, "k", k)
     if x.ndim < 2:
@@ -278,7 +293,7 @@ _BENCH = (bench("attention mask", A((8, 512, 512))),)
 
 @op(
     out=lambda x, k: _triangle_out("tril", x, k),
-    vjp=lambda c, g: {"x": partial(tril, g, k=c.k)},
+    vjp=_tril_vjp,
     samples=_TRIANGLES,
     bad=(bad("vector", ShapeError, "(5,)", A((5,))),),
     bench=_BENCH,
@@ -308,7 +323,7 @@ def tril(x: Array, *, k: int = 0) -> Array:
 
 @op(
     out=lambda x, k: _triangle_out("triu", x, k),
-    vjp=lambda c, g: {"x": partial(triu, g, k=c.k)},
+    vjp=_triu_vjp,
     samples=_TRIANGLES,
     bad=(bad("vector", ShapeError, "(5,)", A((5,))),),
     bench=_BENCH,

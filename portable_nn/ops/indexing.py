@@ -57,6 +57,10 @@ def _located(name: str, x: Spec, index: Index) -> tuple[Spec, int]:
     return Spec(tuple(shape), x.dtype, tuple(strides)), start
 
 
+def _getitem_vjp(c: Saved, g: Any) -> dict[str, Any]:
+    return {"x": partial(getitem_grad, g, c.spec_of("x").shape, c.index)}
+
+
 def _getitem_view(call: Call) -> tuple[tuple[int, ...], int]:
     spec, start = _located("getitem", call.spec(0), call.settings["index"])
     return spec.strides, start if spec.size else 0
@@ -80,7 +84,7 @@ _INDICES: tuple[tuple[str, Index], ...] = (
 @op(
     out=lambda x, index: _located("getitem", x, index)[0],
     view=_getitem_view,
-    vjp=lambda c, g: {"x": partial(getitem_grad, g, c.spec_of("x").shape, c.index)},
+    vjp=_getitem_vjp,
     samples=(
         *(s(name, A((5, 6)), index) for name, index in _INDICES),
         s("transposed", A((5, 6), view="transposed"), (_ALL, 2)),

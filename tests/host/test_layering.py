@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = {
     "core": set(),
     "ops": {"core"},
-    "xp": {"ops", "core"},
+    "xp": {"ops", "core", "api"},
     "nn": {"xp", "ops", "core"},
     "optim": {"xp", "ops", "core"},
     "capture": {"xp", "ops", "core"},

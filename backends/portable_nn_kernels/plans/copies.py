@@ -55,7 +55,9 @@ def copy_launch(
     if source.dtype == target.dtype:
         raw = bits(source.dtype)
         source, target = Spec(source.shape, raw, source.strides), Spec(target.shape, raw, target.strides)
-        statements, value, includes = [], "v_x", ()
+        statements: list[str] = []
+        value = "v_x"
+        includes: tuple[str, ...] = ()
     else:
         statements, value = converted("v_x", source.dtype, target.dtype)
         includes = ("math.h",)

@@ -27,7 +27,8 @@ def _draw(
     group = 64 if profile.shape == "cpu" else min(256, profile.group_limit)
     wanted = min(-(-blocks // _CPU_BLOCKS), 4 * profile.units) if profile.shape == "cpu" else -(-blocks // group)
     groups = max(1, min(wanted, 2**31 - 1))
-    chunk = -(-(-(-blocks // groups)) // group) * group
+    each = -(-blocks // groups)
+    chunk = -(-each // group) * group
     defines: list[tuple[str, Define]] = [("T", tag), ("DRAW", kind), ("PER", per), ("GROUP", group)]
     if kind == "UNIFORM":
         defines.append(("KEPT", _KEPT[tag]))
