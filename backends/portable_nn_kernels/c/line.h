@@ -11,9 +11,9 @@
 #define LINE(t) (k1 * t##k1 + k0 * t##k0)
 #endif
 #ifdef UNIT
-#define ITEM(t, c) (t##_line + (c))
+#define ITEM(t, i) (t##_line + (i))
 #else
-#define ITEM(t, c) (t##_line + (c) * t##c)
+#define ITEM(t, i) (t##_line + (i) * t##c)
 #endif
 
 #define LINE_BLOCK 64 /* terms a lane adds up before it adds the sum to another: error grows with the depth */

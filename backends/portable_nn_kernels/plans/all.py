@@ -4,6 +4,7 @@ from . import conv as conv
 from . import creation as creation
 from . import gemm as gemm
 from . import layout as layout
+from . import loss as loss
 from . import norm as norm
 from . import pool as pool
 from . import random as random

@@ -18,10 +18,11 @@ _CPU_WORK = 8192  # elements below which a second group does not pay; these kern
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An operand: its spec, broadcast to the shape walked over, and where it is."""
+    """An operand: its spec, broadcast to the shape walked over, and where it is. `per_line`: one element per line."""
 
     spec: Spec
     ref: Ref
+    per_line: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +79,15 @@ def _merged(shape: Sequence[int], strides: Sequence[Sequence[int]], axis: int) -
     return [(1, [0] * len(strides))] * (2 - len(found)) + found
 
 
-def lines(shape: Sequence[int], axis: int, operands: Sequence[Line], profile: Profile, fixed: int = 1, first: int = 0) -> Lines:
+def lines(shape: Sequence[int], axis: int, operands: Sequence[Line], profile: Profile, fixed: int = 1, alone: bool = False) -> Lines:
     """Return how the lines of `shape` along `axis` are walked.
 
     Parameters
     ----------
     operands : sequence of Line
         All that is walked. The last `fixed` are outputs and stay where they are; the others may be copied.
-    first : int
-        Number of the first scratch array.
+    alone : bool
+        A work-item per line however long it is (kernels that read few elements of it).
     """
     strides = [broadcast_strides(o.spec, tuple(shape)) for o in operands]
     kept = _merged(shape, strides, axis)
@@ -96,7 +97,7 @@ def lines(shape: Sequence[int], axis: int, operands: Sequence[Line], profile: Pr
     if len(kept) > 2:
         for i, operand in enumerate(operands[: len(operands) - fixed]):
             target = Spec(tuple(shape), operand.spec.dtype)
-            refs[i] = Scratch(first + len(scratch))
+            refs[i] = Scratch(len(scratch))
             copies.append(copy_launch(Spec(tuple(shape), operand.spec.dtype, strides[i]), operand.ref, target, refs[i], profile))
             scratch.append(target)
             strides[i] = target.strides
@@ -105,12 +106,13 @@ def lines(shape: Sequence[int], axis: int, operands: Sequence[Line], profile: Pr
     count, length = outer * inner, shape[axis]
     along = [s[axis] for s in strides]
     cpu = profile.shape == "cpu"
-    shared = length >= SHORT and (along[-1] == 1 or count < 16)
+    walked = [a for a, o in zip(along, operands, strict=True) if not o.per_line]
+    shared = not alone and length >= SHORT and (walked[-1] == 1 or count < 16)
     group = 16 if cpu else 64 if not shared or length < 512 else min(256, profile.group_limit)
     defines: list[tuple[str, Define]] = [("G", group)]
     if shared:
         defines.append(("LANES", 1))
-    if all(a == 1 for a in along):
+    if all(a == 1 for a in walked):
         defines.append(("UNIT", 1))
     elif not shared and all(s == 1 for s in inner_steps):
         defines.append(("DENSE", 1))
