@@ -229,4 +229,19 @@ KERNEL(pnn_gemm_pack, 1, 1, 1)(IN(TB, b), OUT(ACC_TAG(TC), packed), i64 n, i64 k
     for (i64 p = k0; p < k1; ++p)
         for (i64 j = cols; j < NR; ++j) out[p * NR + j] = 0;
 }
+/* A into rows of the compute type, `length` apart: (batch, rows, length). For float16, whose scalar conversion is slow
+ * and would be paid once per panel. One work-item: r_step rows of one matrix. Reads and writes A once. */
+KERNEL(pnn_gemm_rows, 1, 1, 1)(IN(TA, a), OUT(ACC_TAG(TC), copied), i64 rows, i64 cols, i64 a_row, i64 a_col, i64 inner,
+                               i64 a_outer, i64 a_inner, i64 a_start, i64 length, i64 r_blocks, i64 r_step) {
+    const i64 r0 = GROUP_ID(0) % r_blocks * r_step, r1 = r0 + r_step < rows ? r0 + r_step : rows;
+    const i64 batch = GROUP_ID(0) / r_blocks;
+    GLOBAL const TYPE(TA)* RESTRICT a = a_base + a_offset + a_start + batch / inner * a_outer + batch % inner * a_inner;
+    GLOBAL REAL* RESTRICT out = copied_base + copied_offset + batch * rows * length;
+    for (i64 r = r0; r < r1; ++r) {
+        i64 j = 0;
+        if (a_col == 1)
+            for (; j + VW <= cols; j += VW) CAT(vstore, VW)(VLOAD(TA, a + r * a_row, j), 0, out + r * length + j);
+        for (; j < cols; ++j) out[r * length + j] = LOAD(TA, a, r * a_row + j * a_col);
+    }
+}
 #endif
