@@ -161,8 +161,8 @@ def pool_window_of(call: Call) -> Window:
     size = call.outputs[0].shape[2:] if backward else call.spec(0).shape[2:]
     if call.op.startswith("adaptive"):
         return adaptive_window(call.op, size, call.spec(0).shape[2:] if backward else settings["output_size"])
-    names = ("kernel_size", "stride", "padding")
-    return pool_window(call.op, size, *(settings[n] for n in names), settings.get("dilation", 1), settings["ceil_mode"])
+    kernel, stride, padding = (settings[name] for name in ("kernel_size", "stride", "padding"))
+    return pool_window(call.op, size, kernel, stride, padding, settings.get("dilation", 1), settings["ceil_mode"])
 
 
 def positions(axis: Axis) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

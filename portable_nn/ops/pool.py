@@ -22,6 +22,7 @@ from ..core.samples import A, bad, bench, s
 from ..core.spec import Spec
 from ..core.tape import Saved
 
+
 def _image(name: str, operand: str, spec: Spec) -> None:
     if spec.ndim != 4:
         raise ShapeError(f"{name}: {operand} has shape {spec.shape} but four axes (N, C, H, W) are needed; reshape it")
@@ -57,7 +58,8 @@ def _scatter(dx: np.ndarray[Any, Any], window: Window, share: Any) -> np.ndarray
     for p in range(rows.shape[1]):
         for q in range(cols.shape[1]):
             inside = row_in[:, p, None] & col_in[None, :, q]
-            np.add.at(dx, (slice(None), slice(None), rows[:, p, None], cols[None, :, q]), np.where(inside, share(p, q), 0))
+            place: Any = (slice(None), slice(None), rows[:, p, None], cols[None, :, q])
+            np.add.at(dx, place, np.where(inside, share(p, q), 0))
     return dx
 
 
@@ -68,7 +70,7 @@ def _mean(x: np.ndarray[Any, Any], window: Window, counts: np.ndarray[Any, Any])
         for q in range(cols.shape[1]):
             inside = row_in[:, p, None] & col_in[None, :, q]
             total += np.where(inside, x[:, :, rows[:, p, None], cols[None, :, q]], 0)
-    return total / counts.astype(x.dtype)
+    return np.asarray(total / counts.astype(x.dtype))
 
 
 def _taps(call: Call) -> int:

@@ -8,7 +8,8 @@
  * stride 1, once per phase (input position modulo the stride) otherwise, so no zero is ever multiplied.
  * Lines (one or few output channels per group, depthwise): vectors along a row of pixels, filters as scalars.
  * Idea: direct convolution of Georganas et al. 2018 (libxsmm), without code generation.
- * Defines: T, VW, P or RB, NV, WHOLE (T is its own compute type), and the kernel's name in capitals (one is compiled). */
+ * Runs: RUN pixels of a tile that always lie in one row, XW apart in memory, share one pointer.
+ * Defines: T, VW, P (with RUN, XW) or RB (with UNIT: neighbours are adjacent), NV, WHOLE (T is its own compute type), and the kernel's name in capitals (one is compiled). */
 #ifdef PNN_OPENCL
 #define REAL ACC(T)
 #define NR (NV * VW)
@@ -18,6 +19,10 @@
 #define PNN_VEC_f32_4 float4
 #define PNN_VEC_f64_8 double8
 #define PNN_VEC_f64_4 double4
+#define INT CAT(PNN_INT_, ACC_TAG(T))
+#define PNN_INT_f32 int
+#define PNN_INT_f64 long
+#define MASK CAT(INT, VW)
 #define VLOADC(p) CAT(vload, VW)(0, p)
 #define VSTOREC(v, p) CAT(vstore, VW)(v, 0, p)
 /* VW elements of storage type from p on. */
@@ -26,6 +31,20 @@
 #define PNN_VLOAD_f64(p) CAT(vload, VW)(0, p)
 #define PNN_VLOAD_f16(p) CAT(vload_half, VW)(0, (GLOBAL const half*)(p))
 #define PNN_VLOAD_bf16(p) CAT(as_float, VW)(CAT(convert_uint, VW)(CAT(vload, VW)(0, p)) << 16)
+
+/* One stage of a transposition of COUNT vectors: the top bit of the vector's number becomes the lowest of the lane's. After
+ * log2(VW) stages VW vectors are transposed; after three stages 8 vectors hold, one channel after the other, 8 pixels each. */
+#define ZIP(v, COUNT)                                                                                           \
+    do {                                                                                                        \
+        VEC zip_[COUNT];                                                                                        \
+        _Pragma("unroll") for (int i_ = 0; i_ < (COUNT) / 2; ++i_) {                                            \
+            zip_[2 * i_].even = v[i_].lo;                                                                       \
+            zip_[2 * i_].odd = v[i_ + (COUNT) / 2].lo;                                                          \
+            zip_[2 * i_ + 1].even = v[i_].hi;                                                                   \
+            zip_[2 * i_ + 1].odd = v[i_ + (COUNT) / 2].hi;                                                      \
+        }                                                                                                       \
+        _Pragma("unroll") for (int i_ = 0; i_ < (COUNT); ++i_) v[i_] = zip_[i_];                                \
+    } while (0)
 
 /* Where a tile's pixels are read and written: images n, rows oh, columns ow. */
 #define PLACES                                                                                                  \
@@ -51,8 +70,11 @@ KERNEL(pnn_conv_pad, 1, 1, 1)(IN(T, x), OUT(ACC_TAG(T), padded), i64 lines, i64 
             GLOBAL const TYPE(T)* in = x + image * xn + plane * xc + at * xh;
             for (i64 j = 0; j < left; ++j) out[j] = 0;
             i64 j = 0;
-            if (step == 1)
+            if (step == 1 && row >= VW) {
                 for (; j + VW <= row; j += VW) VSTOREC(VLOAD(in + j), out + left + j);
+                VSTOREC(VLOAD(in + row - VW), out + left + row - VW); /* the rest, with an overlap */
+                j = row;
+            }
             for (; j < row; ++j) out[left + j] = LOAD(T, in, j * step);
             for (j = left + row; j < out_row; ++j) out[j] = 0;
         }
@@ -113,19 +135,19 @@ KERNEL(pnn_conv_panels, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), packed), IN(T
         i64 col = first % ow, line = first / ow % oh, image = first / (ow * oh);
         for (i64 i = first; i < first + tiles * P && i < pixels; i += P) {
             const i64 live = pixels - i < P ? pixels - i : P;
-            GLOBAL const REAL* row[P];
+            GLOBAL const REAL* row[P / RUN];
             i64 place[P], adjacent = 1;
 #pragma unroll
             for (int r = 0; r < P; ++r) {
                 if (r < live) {
-                    row[r] = x + image * xn + line * xh + col * xw;
+                    if (r % RUN == 0) row[r / RUN] = x + image * xn + line * xh + col * xw;
                     place[r] = image * yn + line * yh + col * yw;
                     if (++col == ow) {
                         col = 0;
                         if (++line == oh) { line = 0; ++image; }
                     }
                 } else {
-                    row[r] = row[r > 0 ? r - 1 : 0];
+                    if (r % RUN == 0) row[r / RUN] = row[r > 0 ? r / RUN - 1 : 0];
                     place[r] = place[r > 0 ? r - 1 : 0];
                 }
                 if (r > 0) adjacent &= place[r] == place[r > 0 ? r - 1 : 0] + 1;
@@ -143,7 +165,7 @@ KERNEL(pnn_conv_panels, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), packed), IN(T
                         for (int j = 0; j < NV; ++j) bv[j] = VLOADC(w + j * VW);
 #pragma unroll
                         for (int r = 0; r < P; ++r) {
-                            const VEC av = (VEC)(row[r][at]);
+                            const VEC av = (VEC)(row[r / RUN][at + r % RUN * XW]);
 #pragma unroll
                             for (int j = 0; j < NV; ++j) acc[r * NV + j] = fma(av, bv[j], acc[r * NV + j]);
                         }
@@ -160,20 +182,36 @@ KERNEL(pnn_conv_panels, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), packed), IN(T
                 continue;
             }
 #endif
-            REAL lane[P * NR];
+#if WHOLE && VW >= 8
+            if (adjacent) { /* P neighbours in memory per channel: turn 8 pixels at a time, then store them whole */
 #pragma unroll
-            for (int r = 0; r < P * NV; ++r) VSTOREC(acc[r], lane + r * VW);
-#if WHOLE && P == 8
-            if (adjacent) {
-                for (i64 j = 0; j < cols; ++j) {
-                    REAL turned[P];
+                for (int s = 0; s < P / 8; ++s)
 #pragma unroll
-                    for (int r = 0; r < P; ++r) turned[r] = lane[r * NR + j];
-                    vstore8(vload8(0, turned), 0, out + place[0] + j * yo);
-                }
+                    for (int j = 0; j < NV; ++j) {
+                        VEC v[8];
+#pragma unroll
+                        for (int r = 0; r < 8; ++r) v[r] = acc[(8 * s + r) * NV + j];
+                        ZIP(v, 8);
+                        ZIP(v, 8);
+                        ZIP(v, 8);
+                        GLOBAL REAL* to = out + place[0] + 8 * s + j * VW * yo;
+                        const i64 left_over = cols - j * VW;
+#pragma unroll
+                        for (int e = 0; e < 8; ++e) {
+#if VW == 16
+                            if (2 * e < left_over) vstore8(v[e].lo, 0, to + 2 * e * yo);
+                            if (2 * e + 1 < left_over) vstore8(v[e].hi, 0, to + (2 * e + 1) * yo);
+#else
+                            if (e < left_over) vstore8(v[e], 0, to + e * yo);
+#endif
+                        }
+                    }
                 continue;
             }
 #endif
+            REAL lane[P * NR];
+#pragma unroll
+            for (int r = 0; r < P * NV; ++r) VSTOREC(acc[r], lane + r * VW);
             for (i64 j = 0; j < cols; ++j)
 #pragma unroll
                 for (int r = 0; r < P; ++r)
@@ -184,8 +222,8 @@ KERNEL(pnn_conv_panels, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), packed), IN(T
 #endif
 
 #ifdef CONV_TURN
-/* The cotangent with channels innermost, (group, block, pixel, NR) in the compute type, zeros past o. One work-item: `chunk`
- * lines (image, row). Traffic: cotangent twice; a line of NR channels stays in the first cache. */
+/* The cotangent with channels innermost, (group, block, pixel, NR) in the compute type; lanes past o repeat the
+ * last channel and are never read back. One work-item: `chunk` lines (image, row). Traffic: cotangent twice. */
 KERNEL(pnn_conv_turn, 1, 1, 1)(IN(T, y), OUT(ACC_TAG(T), turned), i64 lines, i64 groups, i64 blocks, i64 oh, i64 ow, i64 o,
                                i64 yn, i64 yo, i64 yh, i64 yw, i64 chunk) {
     AT_IN(T, y);
@@ -196,20 +234,20 @@ KERNEL(pnn_conv_turn, 1, 1, 1)(IN(T, y), OUT(ACC_TAG(T), turned), i64 lines, i64
             const i64 group = panel / blocks, j0 = panel % blocks * NR, cols = o - j0 < NR ? o - j0 : NR;
             GLOBAL const TYPE(T)* in = y + line / oh * yn + line % oh * yh + (group * o + j0) * yo;
             GLOBAL REAL* out = turned + (panel * lines + line) * ow * NR;
-            for (i64 l = 0; l < cols; ++l) {
-                i64 j = 0;
-                if (yw == 1)
-                    for (; j + VW <= ow; j += VW) {
-                        REAL lane[VW];
-                        VSTOREC(VLOAD(in + l * yo + j), lane);
+            i64 done = 0;
+            if (yw == 1)
+                for (; done + VW <= ow; done += VW)
+                    for (i64 l = 0; l < NR; l += VW) {
+                        VEC v[VW];
 #pragma unroll
-                        for (int e = 0; e < VW; ++e) out[(j + e) * NR + l] = lane[e];
+                        for (int e = 0; e < VW; ++e) v[e] = VLOAD(in + (l + e < cols ? l + e : cols - 1) * yo + done);
+#pragma unroll
+                        for (int s = 1; s < VW; s *= 2) ZIP(v, VW);
+#pragma unroll
+                        for (int e = 0; e < VW; ++e) VSTOREC(v[e], out + (done + e) * NR + l);
                     }
-                for (; j < ow; ++j) out[j * NR + l] = LOAD(T, in, l * yo + j * yw);
-            }
-            if (cols < NR)
-                for (i64 j = 0; j < ow; ++j)
-                    for (i64 l = cols; l < NR; ++l) out[j * NR + l] = 0;
+            for (i64 j = done; j < ow; ++j)
+                for (i64 l = 0; l < NR; ++l) out[j * NR + l] = LOAD(T, in, (l < cols ? l : cols - 1) * yo + j * yw);
         }
 }
 #endif
@@ -297,23 +335,23 @@ KERNEL(pnn_conv_lines, 1, 1, 1)(IN(ACC_TAG(T), x), IN(T, weight), IN(T, bias), O
 #pragma unroll
             for (int r = 0; r < RB; ++r) acc[r] = (VEC)(shift);
             for (i64 k = 0; k < c; ++k)
-                for (i64 p = 0; p < kh; ++p)
-                    for (i64 q = 0; q < kw; ++q) {
-                        const VEC wv = (VEC)(LOAD(T, w, k * wc + p * wp + q * wq));
-                        const i64 at = k * xc + p * tp + q * tq + j0 * xw;
-                        if (xw == 1) {
+                for (i64 p = 0; p < kh; ++p) {
+                    i64 at = k * xc + p * tp + j0 * xw, tap = k * wc + p * wp;
+                    for (i64 q = 0; q < kw; ++q, at += tq, tap += wq) {
+                        const VEC wv = (VEC)(LOAD(T, w, tap));
 #pragma unroll
-                            for (int r = 0; r < RB; ++r) acc[r] = fma(wv, VLOADC(row[r] + at), acc[r]);
-                        } else {
+                        for (int r = 0; r < RB; ++r) {
+#if UNIT
+                            acc[r] = fma(wv, VLOADC(row[r] + at), acc[r]);
+#else
+                            REAL lane[VW];
 #pragma unroll
-                            for (int r = 0; r < RB; ++r) {
-                                REAL lane[VW];
-#pragma unroll
-                                for (int l = 0; l < VW; ++l) lane[l] = row[r][at + (l < cols ? l : 0) * xw];
-                                acc[r] = fma(wv, VLOADC(lane), acc[r]);
-                            }
+                            for (int l = 0; l < VW; ++l) lane[l] = row[r][at + (l < cols ? l : 0) * xw];
+                            acc[r] = fma(wv, VLOADC(lane), acc[r]);
+#endif
                         }
                     }
+                }
 #pragma unroll
             for (int r = 0; r < RB; ++r) {
                 if (i0 + r >= oh) continue;
@@ -342,6 +380,9 @@ KERNEL(pnn_conv_weight_lines, 1, 1, 1)(IN(ACC_TAG(T), x), IN(T, y), OUT(ACC_TAG(
     AT_IN(T, y);
     AT_OUT(ACC_TAG(T), partial);
     const i64 ch = GROUP_ID(0), rows = c * kh * kw;
+    INT iota[VW];
+#pragma unroll
+    for (int l = 0; l < VW; ++l) iota[l] = l;
     const i64 first = GROUP_ID(1) * step, stop = first + step < lines ? first + step : lines;
     x += ch / o * xg;
     y += ch * yo;
@@ -371,6 +412,11 @@ KERNEL(pnn_conv_weight_lines, 1, 1, 1)(IN(ACC_TAG(T), x), IN(T, y), OUT(ACC_TAG(
 #pragma unroll
                     for (int l = 0; l < VW; ++l) lane[l] = l < cols ? LOAD(T, in, (j + l) * yw) : 0;
                     const VEC gv = VLOADC(lane);
+#if UNIT
+                    const MASK keep = VLOADC(iota) < (MASK)(cols); /* what lies behind the row may be NaN */
+#pragma unroll
+                    for (int r = 0; r < P; ++r) acc[r] = fma(gv, select((VEC)(0), VLOADC(row[r] + at), keep), acc[r]);
+#else
 #pragma unroll
                     for (int r = 0; r < P; ++r) {
                         REAL shown[VW];
@@ -378,6 +424,7 @@ KERNEL(pnn_conv_weight_lines, 1, 1, 1)(IN(ACC_TAG(T), x), IN(T, y), OUT(ACC_TAG(
                         for (int l = 0; l < VW; ++l) shown[l] = l < cols ? row[r][at + l * xw] : 0;
                         acc[r] = fma(gv, VLOADC(shown), acc[r]);
                     }
+#endif
                 }
                 if (++since == 32) { /* flush: the error grows like that of a blocked sum */
 #pragma unroll

@@ -41,13 +41,18 @@ def _defines(spec: Spec, largest: int, rm: int, rn: int) -> tuple[tuple[str, Def
 def weight_sum(profile: Profile, dw: Spec, partial: Ref, parts: int, groups: int, lanes: int = 0) -> Launch:
     """Return the launch that adds the parts of a weight gradient; `lanes` is the block of output channels, 0 for none."""
     o, rows = dw.shape[0] // groups, dw.size // max(dw.shape[0], 1)
-    part = groups * (-(-o // lanes) * lanes if lanes else o) * rows
-    size = 64 if profile.shape == "cpu" else 256
-    groups_launched = max(1, min(-(-dw.size // size), 4 * profile.units if profile.shape == "cpu" else 2**16))
-    chunk = -(-(-(-dw.size // groups_launched)) // size) * size
-    numbers = (parts, dw.size, o, rows, max(lanes, 1), part, chunk)
+    blocks = -(-o // lanes) if lanes else 1
+    count = groups * blocks * rows if lanes else dw.size
+    part = count * max(lanes, 1)
+    size = lanes or (64 if profile.shape == "cpu" else 256)
+    unit = 1 if lanes else size
+    limit = 4 * profile.units if profile.shape == "cpu" else 2**16
+    if profile.shape == "cpu":
+        limit = max(1, min(limit, part * parts // 16384))
+    chunk = -(-count // (unit * limit)) * unit
+    numbers = (parts, count, part, chunk, o, blocks, rows)
     return Launch(
-        "pnn_conv_weight_sum", "conv_sum.c", (-(-dw.size // chunk),), (size,),
+        "pnn_conv_weight_sum", "conv_sum.c", (-(-count // chunk),), (size,),
         (partial, Out(0), *(Const("i64", v) for v in numbers)),
         (("T", dtypes.TAGS[dw.dtype]), ("SIZE", size), ("BLOCKED", int(lanes > 0))),
     )  # fmt: skip

@@ -77,7 +77,8 @@ def image(profile: Profile, x: Spec, ref: Ref, pads: tuple[int, int, int, int], 
     n, c, h, w = x.shape
     compute = dtypes.accumulator(x.dtype)
     if pads == (0, 0, 0, 0) and compute == x.dtype and not rows:
-        return Image(ref, *x.strides)
+        xn, xc, xh, xw = x.strides
+        return Image(ref, xn, xc, xh, xw)
     top, bottom, left, right = pads
     high, wide = top + h + bottom, left + w + right
     last = is_channels_last(x) and not rows
@@ -89,12 +90,13 @@ def image(profile: Profile, x: Spec, ref: Ref, pads: tuple[int, int, int, int], 
         lines, planes, h, w * unit, high, wide * unit, top, left * unit, x.strides[0], 0 if last else x.strides[1], x.strides[2],
         1 if last else x.strides[3], chunk,
     )  # fmt: skip
-    lanes = 64 // compute.itemsize
+    widest = 64 // compute.itemsize
+    lanes = max(4, min(widest, 1 << ((w * unit).bit_length() - 1)))
     launch = Launch(
         "pnn_conv_pad", "conv_cpu.c", (max(1, _up(lines, chunk)),), (1,), (ref, Scratch(scratch), *_i64(*numbers)), _tags("pnn_conv_pad", x, lanes)
     )
     strides = (c * high * wide, 1, wide * c, c) if last else (c * high * wide, high * wide, wide, 1)
-    return Image(Scratch(scratch), *strides, (launch,), (Spec((n * c * high * wide + lanes,), compute),))
+    return Image(Scratch(scratch), *strides, launches=(launch,), scratch=(Spec((n * c * high * wide + widest,), compute),))
 
 
 def _panels(
@@ -115,10 +117,13 @@ def _panels(
         args: tuple[Arg, ...] = (
             source.ref, In(1), shift, Out(0), *_i64(n, groups, oh, ow, c, kh, kw, o, *places, *w, chunk), *tail
         )  # fmt: skip
-        return (Launch("pnn_conv_lines", "conv_cpu.c", (_up(bands, chunk),), (1,), args, _tags("pnn_conv_lines", y, lanes, RB=band)),), ()
+        return (Launch("pnn_conv_lines", "conv_cpu.c", (_up(bands, chunk),), (1,), args, _tags("pnn_conv_lines", y, lanes, RB=band, UNIT=int(places[5] == 1))),), ()
     lanes = lanes_of(o, weight.dtype)
     vectors = 2 if o > lanes else 1
-    pixels_per_tile = 8
+    run, step = 1, places[5]
+    if step in (1, 2):
+        run = 8 if ow % 8 == 0 else 4 if ow % 4 == 0 else 1
+    pixels_per_tile = 16 if vectors == 1 and run > 1 else 8
     blocks = _up(o, lanes * vectors)
     count = groups * blocks * c
     chunk = _items(profile, count, count * kh * kw * lanes * vectors) if count else 1
@@ -141,7 +146,7 @@ def _panels(
     )  # fmt: skip
     launches.append(Launch(
         "pnn_conv_panels", "conv_cpu.c", (_up(tiles, per_item) * groups, _up(blocks, block_step)), (1, 1), args,
-        _tags("pnn_conv_panels", y, lanes, vectors, P=pixels_per_tile),
+        _tags("pnn_conv_panels", y, lanes, vectors, P=pixels_per_tile, RUN=run, XW=step if run > 1 else 0),
     ))  # fmt: skip
     return tuple(launches), (packed,)
 
@@ -240,7 +245,7 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
             *_i64(lines, groups * o, h.out, w.out, c, h.kernel, w.kernel, o, *places, *y.strides, step),
         )  # fmt: skip
         launches.append(Launch(
-            "pnn_conv_weight_lines", "conv_cpu.c", (groups * o, parts), (1, 1), args, _tags("pnn_conv_weight_lines", y, lanes, P=rows)
+            "pnn_conv_weight_lines", "conv_cpu.c", (groups * o, parts), (1, 1), args, _tags("pnn_conv_weight_lines", y, lanes, P=rows, UNIT=int(places[4] == 1))
         ))  # fmt: skip
         scratch.append(Spec((parts, weight.size), compute))
         return Plan(tuple(launches), tuple(scratch)), Scratch(len(scratch) - 1), parts, 0
@@ -252,11 +257,14 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
         turned, panel, pixel = In(1), width, y.shape[1]  # blocks of one group and groups alike are `width` apart
     else:
         turned, panel, pixel = Scratch(len(scratch)), lines * w.out * width, width
-        chunk = _items(profile, max(lines, 1), lines * w.out * y.shape[1])
+        flat = y.strides[2] == w.out * y.strides[3]  # whole planes are runs of pixels
+        high, wide = (1, h.out * w.out) if flat else (h.out, w.out)
+        count = y.shape[0] * high
+        chunk = _items(profile, max(count, 1), lines * w.out * y.shape[1])
         if lines:
             launches.append(Launch(
-                "pnn_conv_turn", "conv_cpu.c", (_up(lines, chunk),), (1,),
-                (In(1), turned, *_i64(lines, groups, blocks, h.out, w.out, o, *y.strides, chunk)), _tags("pnn_conv_turn", y, lanes, vectors),
+                "pnn_conv_turn", "conv_cpu.c", (_up(count, chunk),), (1,),
+                (In(1), turned, *_i64(count, groups, blocks, high, wide, o, *y.strides, chunk)), _tags("pnn_conv_turn", y, lanes, vectors),
             ))  # fmt: skip
         scratch.append(Spec((max(groups * blocks * panel, 1),), compute))
     panels = groups * blocks

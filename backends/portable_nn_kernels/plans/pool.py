@@ -6,7 +6,7 @@ from portable_nn.core import dtypes
 from portable_nn.core.call import Call
 from portable_nn.core.geometry import is_channels_last, pool_window_of
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Const, Define, In, Launch, Out, Plan, Profile, Ref
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref
 
 from . import plans
 
@@ -36,24 +36,78 @@ def _plan(call: Call, profile: Profile, kernel: str, refs: tuple[Ref, ...], x: S
         (name, value) for name, value in
         zip(("KH", "KW", "SH", "SW", "DH", "DW"), (h.kernel, w.kernel, h.stride, w.stride, h.dilation, w.dilation), strict=True)
     )  # fmt: skip
+    given: dict[str, Define] = {"I": "u8", "WITH_INDEX": 0, "PAD_COUNTS": 0}
+    given.update(extra)
     real = dtypes.accumulator(made.dtype)
     defines: tuple[tuple[str, Define], ...] = (
         (kernel.removeprefix("pnn_").upper(), 1), ("T", dtypes.TAGS[made.dtype]), ("REAL_NAME", dtypes.TAGS[real].upper()), ("SIZE", size), ("ROWS", int(profile.shape == "cpu")),
         ("IX", "u32" if made.size < 2**31 else "i64"), ("LAST", int(is_channels_last(made))), ("ADAPTIVE", int(adaptive)),
-        ("INSIDE", int(inside)), *fixed, *({"I": "u8", "WITH_INDEX": 0, "PAD_COUNTS": 0} | dict(extra)).items(),
+        ("INSIDE", int(inside)), *fixed, *given.items(),
     )  # fmt: skip
     n, c = made.shape[:2]
     numbers = [n, c, h.size, w.size, h.out, w.out, h.kernel, w.kernel, h.before, h.after, w.before, w.after, *x.strides, *y.strides]
     numbers += (h.stride, w.stride, h.dilation, w.dilation)
     if kernel == "pnn_max_pool_grad":
         numbers += call.spec(1).strides
-    args = (*refs, *(Const("i64", v) for v in numbers))
+    args: tuple[Arg, ...] = (*refs, *(Const("i64", v) for v in numbers))
     return Plan((Launch(kernel, "pool.c", (count,), (size,), args, defines),))
+
+
+def _chunk(profile: Profile, lines: int, size: int) -> int:
+    """Return how many rows a work-item takes."""
+    return -(-lines // max(1, min(lines, 4 * profile.units, size // _CPU_CHUNK)))
+
+
+def _vector(columns: int) -> int:
+    """Return the vector length for rows of so many results."""
+    return 16 if columns >= 16 else 8 if columns >= 8 else 4
+
+
+def _max_lines(call: Call, profile: Profile) -> Plan | None:
+    """Return the plan by vectors along rows, where the call has the form it needs."""
+    x, y = call.spec(0), call.outputs[0]
+    if profile.shape != "cpu" or call.op != "max_pool2d" or x.dtype != dtypes.float32 or x.strides[3] != 1 or is_channels_last(y):
+        return None
+    h, w = pool_window_of(call)
+    first = -(-w.before // w.stride)
+    last = min(w.out, (w.size + w.before - w.kernel) // w.stride + 1)
+    lanes = _vector(last - first)
+    if w.stride > 2 or h.dilation * w.dilation != 1 or h.kernel * w.kernel > 2 * _UNROLL or last - first < lanes:
+        return None
+    planes = y.shape[0] * y.shape[1]
+    chunk = _chunk(profile, planes * h.out, y.size)
+    numbers = (planes, y.shape[1], h.size, w.size, h.out, w.out, h.before, w.before, first, last, *x.strides[:3], *y.strides[:3], chunk)
+    defines: tuple[tuple[str, Define], ...] = (
+        ("MAX_POOL_LINES", 1), ("VW", lanes), ("KH", h.kernel), ("KW", w.kernel), ("SH", h.stride), ("SW", w.stride),
+        ("WITH_INDEX", int(call.residuals)),
+    )  # fmt: skip
+    args: tuple[Arg, ...] = (In(0), Out(0), Out(1 if call.residuals else 0), *(Const("i64", v) for v in numbers))
+    return Plan((Launch("pnn_max_pool_lines", "pool_cpu.c", (-(-planes * h.out // chunk),), (1,), args, defines),))
+
+
+def _max_grad_pairs(call: Call, profile: Profile) -> Plan | None:
+    """Return the plan for windows of 2 x 2 that do not overlap."""
+    g, index, x = call.spec(0), call.spec(1), call.outputs[0]
+    fits = g.dtype == dtypes.float32 and g.strides[3] == 1 and index.strides[3] == 1 and not is_channels_last(x)
+    if profile.shape != "cpu" or call.op != "max_pool2d_grad" or not fits:
+        return None
+    h, w = pool_window_of(call)
+    if any((a.kernel, a.stride, a.before, a.after, a.dilation) != (2, 2, 0, 0, 1) or 2 * a.out > a.size for a in (h, w)):
+        return None
+    planes = x.shape[0] * x.shape[1]
+    lines = planes * -(-h.size // 2)
+    chunk = _chunk(profile, lines, x.size)
+    numbers = (planes, x.shape[1], h.size, w.size, h.out, w.out, *g.strides[:3], *index.strides[:3], *x.strides[:3], chunk)
+    defines: tuple[tuple[str, Define], ...] = (("MAX_POOL_GRAD_PAIRS", 1), ("VW", _vector(w.out)), ("SW", 2))
+    args: tuple[Arg, ...] = (In(0), In(1), Out(0), *(Const("i64", v) for v in numbers))
+    return Plan((Launch("pnn_max_pool_grad_pairs", "pool_cpu.c", (-(-lines // chunk),), (1,), args, defines),))
 
 
 @plans("max_pool2d", "adaptive_max_pool2d")
 def max_pool2d(call: Call, profile: Profile) -> Plan:
     """Plan the maximum, with the winners' numbers if the tape asks."""
+    if call.outputs[0].size and (lines := _max_lines(call, profile)):
+        return lines
     index: tuple[tuple[str, Define], ...] = ()
     if call.residuals:
         index = (("I", dtypes.TAGS[call.outputs[1].dtype]), ("WITH_INDEX", 1))
@@ -64,6 +118,8 @@ def max_pool2d(call: Call, profile: Profile) -> Plan:
 @plans("max_pool2d_grad", "adaptive_max_pool2d_grad")
 def max_pool2d_grad(call: Call, profile: Profile) -> Plan:
     """Plan the gather of cotangents to their winners."""
+    if call.outputs[0].size and (pairs := _max_grad_pairs(call, profile)):
+        return pairs
     tag = ("I", dtypes.TAGS[call.spec(1).dtype])
     return _plan(call, profile, "pnn_max_pool_grad", (In(0), In(1), Out(0)), call.outputs[0], call.spec(0), tag)
 
@@ -75,7 +131,7 @@ def avg_pool2d(call: Call, profile: Profile) -> Plan:
     if y.size and y.shape[2:] == (1, 1) and call.op.startswith("adaptive") and not is_channels_last(x):
         count, size = min(y.size, 2**16) if profile.shape == "gpu" else max(1, min(4 * profile.units, x.size // _CPU_CHUNK)), 64
         size = _CPU_LANES if profile.shape == "cpu" else min(size, profile.group_limit)
-        args = (In(0), Out(0), *(Const("i64", v) for v in (*x.shape, *x.strides, *y.strides[:2])))
+        args: tuple[Arg, ...] = (In(0), Out(0), *(Const("i64", v) for v in (*x.shape, *x.strides, *y.strides[:2])))
         defines = (("T", dtypes.TAGS[x.dtype]), ("SIZE", size))
         return Plan((Launch("pnn_pool_global_avg", "pool_global.c", (count,), (size,), args, defines),))
     counts = ("PAD_COUNTS", int(call.settings.get("count_include_pad", False)))
