@@ -116,6 +116,12 @@ class Op:
         self.flops, self.reduces, self.version = flops, reduces, version
         self.expression = expression
         self.where = f"{body.__module__}.{self.name}"
+        for name, parameter in self.signature.parameters.items():
+            if parameter.annotation is Any:  # what `Array` is, once evaluated: operands could not be told from settings
+                raise ArgumentError(
+                    f"{self.name}: the annotation of {name} was evaluated, but its text is needed to tell operands from "
+                    f"settings; begin {body.__module__} with `from __future__ import annotations`"
+                )
         self.roles = {name: _role(str(p.annotation)) for name, p in self.signature.parameters.items()}
         self.operands = tuple(name for name, role in self.roles.items() if role != SETTING)
         self._positional = tuple(self.roles.values())
