@@ -97,6 +97,8 @@ def _concat_vjp(c: Saved, g: Any) -> dict[str, Any]:
         s("promoted", [A((3,), dtype="float32"), A((2,), dtype="float64")], dtypes=("float64",), gradient=False, why="one gradient is rounded to float32"),
         s("int", [A((3,), dtype="int8", low=-9, high=9), A((2,), dtype="int32", low=-9, high=9)]),
         s("wide", [A((3, 300)), A((3, 257))], 1),
+        s("tiles", [A((70, 80)), A((70, 80), view="transposed")], 0, dtypes=("float32",)),
+        s("few channels first and last", [A((2, 3, 40, 41)), A((2, 3, 40, 41), view="channels_last")], 1, dtypes=("float32",)),
     ),
     bad=(
         bad("sizes", ShapeError, ("array 1", "(2, 4)", "(2, 3)"), [A((2, 3)), A((2, 4))]),
@@ -214,6 +216,7 @@ def _pad_view(call: Any) -> tuple[Shape, int] | None:
         s("infinity", A((3, 4)), (1, 1, 1, 1), value=float("-inf"), dtypes=("float32", "bfloat16"), gradient=False, why="infinite"),
         s("channels last", A((2, 3, 4, 5), view="channels_last"), (1, 1, 1, 1)),
         s("batch too", A((2, 3)), (0, 1, 2, 0)),
+        s("transposed tiles", A((70, 90), view="transposed"), (1, 2, 3, 4), dtypes=("float32",)),
         s("crop", A((5, 6)), (-1, -2, -1, 0)),
         s("crop and pad", A((5, 6), view="transposed"), (-1, 2, 3, -2)),
         s("large", A((3, 40, 520)), (3, 2, 600, 0), dtypes=("float32",)),
