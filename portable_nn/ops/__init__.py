@@ -53,6 +53,13 @@ from .creation import astype as astype
 from .creation import full_like as full_like
 from .creation import ones_like as ones_like
 from .creation import zeros_like as zeros_like
+from .extremum import all as all
+from .extremum import any as any
+from .extremum import argmax as argmax
+from .extremum import argmin as argmin
+from .extremum import extremum_grad as extremum_grad
+from .extremum import max as max
+from .extremum import min as min
 from .filling import arange as arange
 from .filling import empty as empty
 from .filling import eye as eye
@@ -146,8 +153,12 @@ from .random import random_bits as random_bits
 from .random import split_key as split_key
 from .random import uniform as uniform
 from .reduction import mean as mean
+from .reduction import prod as prod
+from .reduction import prod_grad as prod_grad
+from .reduction import std as std
 from .reduction import sum as sum
 from .reduction import sum_to as sum_to
+from .reduction import var as var
 from .softmax import log_softmax as log_softmax
 from .softmax import log_softmax_grad as log_softmax_grad
 from .softmax import logsumexp as logsumexp

@@ -47,7 +47,8 @@ def _like(g: Any, spec: Spec) -> Any:
     return find("broadcast_to")(g, spec.shape)
 
 
-def _reduced(x: Spec, axis: Any, keepdims: bool, name: str, kinds: tuple[str, ...], dtype: Any = None) -> Spec:
+def reduced(x: Spec, axis: Any, keepdims: bool, name: str, kinds: tuple[str, ...], dtype: Any = None) -> Spec:
+    """Return the spec of a reduction of `x`, whose dtype must be of one of `kinds`."""
     axes = reduced_axes(name, axis, x.ndim)
     if dtypes.kind(x.dtype) not in kinds:
         raise DTypeError(f"{name}: x is {x.dtype.name} but {' or '.join(kinds)} is needed; convert with astype")
@@ -67,17 +68,12 @@ def _sum_dtype(name: str, x: Spec, dtype: Any) -> Any:
     return asked
 
 
-def _never_empty(name: str, x: Spec, axis: Any) -> None:
-    for i in reduced_axes(name, axis, x.ndim):
-        if x.shape[i] == 0:
-            raise ShapeError(f"{name}: axis {i} of x has length 0 (shape {x.shape}) and there is no element to return; give at least one")
-
-
-def _flops(call: Call) -> int:
+def element_flops(call: Call) -> int:
+    """Return one operation per element of operand 0."""
     return call.spec(0).size
 
 
-def _axes_samples(low: float = -1.0, high: float = 1.0, unique: bool = False, empty: bool = True) -> tuple[Any, ...]:
+def axes_samples(low: float = -1.0, high: float = 1.0, unique: bool = False, empty: bool = True) -> tuple[Any, ...]:
     """Return samples over every layout and choice of axes."""
 
     def a(*shape: int, view: str = "") -> A:
@@ -112,12 +108,12 @@ def _axes_samples(low: float = -1.0, high: float = 1.0, unique: bool = False, em
     return tuple(found)
 
 
-_NANS = s("NaN inf", A((3, 3), values=(1.0, _NAN, 2.0, _INF, 1.0, 2.0, -_INF, _INF, 0.0)), axis=1, gradient=False, dtypes=_FLOATS, why="NaN and inf")
-_BAD_AXIS = (
+NAN_SAMPLE = s("NaN inf", A((3, 3), values=(1.0, _NAN, 2.0, _INF, 1.0, 2.0, -_INF, _INF, 0.0)), axis=1, gradient=False, dtypes=_FLOATS, why="NaN and inf")
+BAD_AXIS = (
     bad("axis", SettingError, ("axis 2", "2 axes"), A((2, 3)), axis=2),
     bad("axis twice", SettingError, ("(1, -1)", "twice"), A((2, 3)), axis=(1, -1)),
 )
-_BENCH = (
+BENCH = (
     bench("8M to one", A((8 << 20,))),
     bench("rows", A((8192, 1024)), axis=1),
     bench("bias gradient", A((128, 512)), axis=0),
@@ -131,17 +127,17 @@ def _sum_vjp(c: Saved, g: Any) -> dict[str, Any]:
 
 
 @op(
-    out=lambda x, axis, keepdims, dtype: _reduced(x, axis, keepdims, "sum", ("bool", "int", "float"), _sum_dtype("sum", x, dtype)),
+    out=lambda x, axis, keepdims, dtype: reduced(x, axis, keepdims, "sum", ("bool", "int", "float"), _sum_dtype("sum", x, dtype)),
     vjp=_sum_vjp,
     samples=(
-        *_axes_samples(), _NANS, _INTS,
+        *axes_samples(), NAN_SAMPLE, _INTS,
         s("byte", A((300,), dtype="uint8", low=0, high=255)),
         s("bool", A((70,), dtype="bool")),
         s("half to float", A((9, 40), dtype="float16"), axis=1, dtype="float32", gradient=False, why="the operand is float16"),
         s("int wraps", A((3,), dtype="int8", low=-99, high=99), dtype="int8"),
     ),
-    bad=(*_BAD_AXIS, bad("float to int", DTypeError, ("int32", "float32"), A((2,), dtype="float32"), dtype="int32")),
-    bench=_BENCH, flops=_flops, reduces=count_of,
+    bad=(*BAD_AXIS, bad("float to int", DTypeError, ("int32", "float32"), A((2,), dtype="float32"), dtype="int32")),
+    bench=BENCH, flops=element_flops, reduces=count_of,
 )  # fmt: skip
 def sum(x: Array, axis: Axis = None, *, keepdims: bool = False, dtype: Any = None) -> Array:
     """Sum over axes: ``y[k] = Σ_r x[k, r]``, where r runs over `axis` and k over the other axes.
@@ -176,11 +172,11 @@ def _divided(c: Saved, g: Any) -> Any:
 
 
 @op(
-    out=lambda x, axis, keepdims: _reduced(x, axis, keepdims, "mean", ("float",)),
+    out=lambda x, axis, keepdims: reduced(x, axis, keepdims, "mean", ("float",)),
     vjp=lambda c, g: {"x": lambda: _like(_divided(c, _kept(c, g)), c.spec_of("x"))},
-    samples=(*_axes_samples(), _NANS),
-    bad=(*_BAD_AXIS, bad("int", DTypeError, ("int32", "float"), A((2,), dtype="int32"))),
-    bench=_BENCH, flops=_flops, reduces=count_of,
+    samples=(*axes_samples(), NAN_SAMPLE),
+    bad=(*BAD_AXIS, bad("int", DTypeError, ("int32", "float"), A((2,), dtype="int32"))),
+    bench=BENCH, flops=element_flops, reduces=count_of,
 )  # fmt: skip
 def mean(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Arithmetic mean over axes: ``y[k] = Σ_r x[k, r] / R``; real floating dtypes; see `sum`. NaN for an empty axis."""
@@ -215,7 +211,7 @@ def _sum_to_out(x: Spec, shape: Any) -> Spec:
     ),
     bad=(bad("shape", ShapeError, ("(3, 5)", "(4,)"), A((3, 5)), (4,)),),
     bench=(bench("bias", A((128, 512)), (512,)), bench("channel", A((32, 64, 32, 32)), (64, 1, 1))),
-    flops=_flops,
+    flops=element_flops,
     reduces=lambda call: call.spec(0).size // max(call.outputs[0].size, 1),
 )  # fmt: skip
 def sum_to(x: Array, shape: Sequence[int]) -> Array:
@@ -242,3 +238,120 @@ def sum_to(x: Array, shape: Sequence[int]) -> Array:
     axes = sum_to_axes(x.shape, wanted)
     wide = dtypes.accumulator(x.dtype)  # ops that may answer with a view are given the halves as they are
     return x if wanted == x.shape else np.asarray(np.sum(x, axis=axes, dtype=wide)).astype(x.dtype).reshape(wanted)
+
+
+def _prod_vjp(c: Saved, g: Any) -> dict[str, Any]:
+    spec = c.spec_of("x")
+    return {"x": lambda: prod_grad(find("astype")(_kept(c, g), spec.dtype, copy=False), c.x)}
+
+
+@op(
+    out=lambda x, axis, keepdims, dtype: reduced(x, axis, keepdims, "prod", ("int", "float"), _sum_dtype("prod", x, dtype)),
+    vjp=_prod_vjp, saves=("x",),
+    samples=(
+        *axes_samples(0.9, 1.1), NAN_SAMPLE, s("int", A((4, 5), dtype="int32", low=-3, high=4), axis=0),
+        s("one zero", A((2, 3), values=(2.0, 0.0, 3.0, 1.0, 2.0, 3.0)), axis=1),
+        s("two zeros", A((2, 3), values=(0.0, 0.0, 3.0, 0.0, 2.0, 0.0)), axis=1),
+    ),
+    bad=BAD_AXIS, bench=BENCH[1:2], flops=element_flops, reduces=count_of,
+)  # fmt: skip
+def prod(x: Array, axis: Axis = None, *, keepdims: bool = False, dtype: Any = None) -> Array:
+    """Product over axes: ``y[k] = Π_r x[k, r]``; 1 for an empty axis; dtypes as for `sum`. Integers wrap."""
+    wide = _sum_dtype("prod", Spec(x.shape, x.dtype), dtype)
+    return np.asarray(np.prod(x, axis=reduced_axes("prod", axis, x.ndim), keepdims=keepdims, dtype=wide))
+
+
+def _prod_grad_out(g: Spec, x: Spec) -> Spec:
+    if g.ndim != x.ndim or g.dtype != x.dtype or not {n in (1, m) for n, m in zip(g.shape, x.shape, strict=True)} <= {True}:
+        raise ShapeError(f"prod_grad: g is {g.dtype.name} {g.shape} but x, {x.dtype.name} {x.shape}, with the reduced axes of length 1 is needed")
+    return Spec(x.shape, x.dtype)
+
+
+@op(
+    out=_prod_grad_out, outputs=("z",),
+    samples=(
+        s("rows", A((2, 1)), A((2, 5), 0.5, 2.0)), s("columns", A((1, 40)), A((3, 40), 0.5, 2.0)),
+        s("zeros", A((3, 1)), A((3, 3), values=(2.0, 0.0, 3.0, 0.0, 0.0, 3.0, 1.0, 2.0, 4.0)), gradient=False, why="no second gradient"),
+    ),
+    flops=lambda call: 4 * call.spec(1).size, reduces=lambda call: call.spec(1).size // max(call.spec(0).size, 1),
+)  # fmt: skip
+def prod_grad(g: Array, x: Array) -> Array:
+    """Gradient of `prod`: ``z[k, r] = g[k] Π_{r' ≠ r} x[k, r']``, with zeros counted, not divided by.
+
+    `g` keeps the reduced axes with length 1.
+    """
+    axes = sum_to_axes(x.shape, g.shape)
+    zero = x == 0
+    others = np.prod(np.where(zero, 1, x), axis=axes, keepdims=True)
+    zeros = np.sum(zero, axis=axes, keepdims=True)
+    with np.errstate(all="ignore"):
+        made = np.where(zero, np.where(zeros == 1, others, 0), np.where(zeros == 0, others / np.where(zero, 1, x), 0))
+    return (g * made).astype(x.dtype)
+
+
+def _var_out(name: str, x: Spec, axis: Any, correction: Any, keepdims: bool) -> tuple[Spec, ...]:
+    if isinstance(correction, bool) or not isinstance(correction, int | float):
+        raise SettingError(f"{name}: correction is {correction!r} but must be a number: 0 for the population, 1 for a sample")
+    y = reduced(x, axis, keepdims, name, ("float",))
+    return y, Spec(reduced_shape(x.shape, reduced_axes(name, axis, x.ndim), True), dtypes.accumulator(x.dtype))
+
+
+def freedom(call: Call) -> float:
+    """Return what a variance is divided by: terms less the correction, never below 0."""
+    return max(count_of(call) - call.settings["correction"], 0)
+
+
+def _var_vjp(c: Saved, g: Any) -> dict[str, Any]:
+    def pull() -> Any:
+        multiply, spec = find("multiply"), c.spec_of("x")
+        scale = find("divide")(_kept(c, g), float(freedom(c.call)))
+        if c.call.op == "std":
+            scale = find("divide")(scale, _kept(c, c.y))
+        else:
+            scale = multiply(scale, 2.0)
+        mean_of = find("astype")(c.mean, spec.dtype, copy=False)
+        return multiply(find("subtract")(c.x, mean_of), scale)
+
+    return {"x": pull}
+
+
+_VAR_SAMPLES = (
+    *(one for one in axes_samples() if one.name not in ("zero-d", "no axes", "size one", "expanded", "empty reduced")),
+    s("sample", A((4, 9)), axis=1, correction=1), s("far from 0", A((3, 100), 100.0, 101.0), axis=1, dtypes=("float32", "float64")),
+    s("one term", A((3, 1)), axis=1, correction=1, gradient=False, why="0 / 0"),
+    s("empty reduced", A((0, 3)), axis=0, gradient=False, why="0 / 0"), NAN_SAMPLE,
+)  # fmt: skip
+
+
+@op(
+    out=partial(_var_out, "var"), residuals=("mean",), vjp=_var_vjp, saves=("x", "mean"), samples=_VAR_SAMPLES,
+    bad=(*BAD_AXIS, bad("correction", SettingError, ("'n'", "number"), A((2, 3)), correction="n")), bench=BENCH[1:],
+    flops=lambda call: 4 * call.spec(0).size, reduces=count_of,
+)  # fmt: skip
+def var(x: Array, axis: Axis = None, *, correction: float = 0, keepdims: bool = False) -> Array:
+    """Variance over axes: ``y[k] = Σ_r (x[k, r] - m[k])² / (R - correction)`` with m the mean and R the number of terms.
+
+    Real floating dtypes; computed in two passes, so that a large mean does no harm; NaN or inf if ``R <= correction``.
+    The array API's default correction is 0, PyTorch's 1. Costs 4 flop per element.
+    """
+    y, m = _moments("var", x, axis, correction)
+    return (y if keepdims else y.reshape(reduced_shape(x.shape, reduced_axes("var", axis, x.ndim), False))), m
+
+
+@op(
+    out=partial(_var_out, "std"), residuals=("mean",), vjp=_var_vjp, saves=("x", "mean", "y"), samples=_VAR_SAMPLES, bad=BAD_AXIS, bench=BENCH[1:2],
+    flops=lambda call: 4 * call.spec(0).size, reduces=count_of,
+)  # fmt: skip
+def std(x: Array, axis: Axis = None, *, correction: float = 0, keepdims: bool = False) -> Array:
+    """Standard deviation over axes, the square root of `var`; its gradient at 0 is NaN."""
+    y, m = _moments("std", x, axis, correction)
+    y = np.sqrt(y)
+    return (y if keepdims else y.reshape(reduced_shape(x.shape, reduced_axes("std", axis, x.ndim), False))), m
+
+
+def _moments(name: str, x: Any, axis: Any, correction: float) -> tuple[Any, Any]:
+    axes = reduced_axes(name, axis, x.ndim)
+    terms = product(x.shape[i] for i in axes)
+    with np.errstate(all="ignore"):
+        m = np.sum(x, axis=axes, keepdims=True) / x.dtype.type(terms)
+        return np.sum((x - m) ** 2, axis=axes, keepdims=True) / x.dtype.type(max(terms - correction, 0)), m
