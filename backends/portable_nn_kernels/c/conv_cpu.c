@@ -9,7 +9,7 @@
  * Lines (one or few output channels per group, depthwise): vectors along a row of pixels, filters as scalars.
  * Idea: direct convolution of Georganas et al. 2018 (libxsmm), without code generation.
  * Runs: RUN pixels of a tile that always lie in one row, XW apart in memory, share one pointer.
- * Defines: T, VW, P (with RUN, XW) or RB (with UNIT: neighbours are adjacent), NV, WHOLE (T is its own compute type), and the kernel's name in capitals (one is compiled). */
+ * Defines: T, VW, P (with RUN, XW) or RB and OB (with UNIT: neighbours are adjacent), NV, WHOLE (T is its own compute type), and the kernel's name in capitals (one is compiled). */
 #ifdef PNN_OPENCL
 #define REAL ACC(T)
 #define NR (NV * VW)
@@ -310,61 +310,69 @@ KERNEL(pnn_conv_weight_panels, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), g), OU
 #endif
 
 #ifdef CONV_LINES
-/* For one or few output channels per group: one work-item computes `chunk` bands of RB rows of one output channel each,
- * VW pixels at a time. x is a padded copy with VW elements to spare behind it. Traffic: image once per output channel. */
-KERNEL(pnn_conv_lines, 1, 1, 1)(IN(ACC_TAG(T), x), IN(T, weight), IN(T, bias), OUT(T, y), i64 n, i64 groups, i64 oh, i64 ow,
-                                i64 c, i64 kh, i64 kw, i64 o, PLACES, i64 w_start, i64 wg, i64 wo, i64 wc, i64 wp, i64 wq,
-                                i64 chunk, i32 has_bias, i64 bias_step) {
+/* For few output channels per group: one work-item computes `chunk` bands of RB rows of OB channels, VW pixels at a time. A
+ * filter tap is RB vector loads and OB scalars. x is a padded copy with VW elements to spare behind it; filters are packed
+ * (group, block, c, p, q, OB). Traffic: image once per block of channels. */
+KERNEL(pnn_conv_lines, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), packed), IN(T, bias), OUT(T, y), i64 n, i64 groups, i64 oh,
+                                i64 ow, i64 c, i64 kh, i64 kw, i64 o, PLACES, i64 blocks, i64 chunk, i32 has_bias,
+                                i64 bias_step) {
     AT_IN(ACC_TAG(T), x);
-    AT_IN(T, weight);
+    AT_IN(ACC_TAG(T), packed);
     AT_IN(T, bias);
     AT_OUT(T, y);
-    const i64 bands = (oh + RB - 1) / RB, count = n * groups * o * bands;
+    const i64 bands = (oh + RB - 1) / RB, panels = groups * blocks, count = n * panels * bands;
     const i64 first = GROUP_ID(0) * chunk, stop = first + chunk < count ? first + chunk : count;
     for (i64 e = first; e < stop; ++e) {
-        const i64 i0 = e % bands * RB, ch = e / bands % (groups * o), image = e / (bands * groups * o), group = ch / o;
-        GLOBAL const TYPE(T)* w = weight + w_start + group * wg + ch % o * wo;
-        const REAL shift = has_bias ? LOAD(T, bias, ch * bias_step) : 0;
+        const i64 i0 = e % bands * RB, panel = e / bands % panels, image = e / (bands * panels), group = panel / blocks;
+        const i64 k0 = panel % blocks * OB, live = o - k0 < OB ? o - k0 : OB;
         GLOBAL const REAL* row[RB];
+        REAL shift[OB];
+#pragma unroll
+        for (int k = 0; k < OB; ++k) shift[k] = has_bias && k < live ? LOAD(T, bias, (group * o + k0 + k) * bias_step) : 0;
 #pragma unroll
         for (int r = 0; r < RB; ++r) row[r] = x + x_start + image * xn + group * xg + (i0 + r < oh ? i0 + r : oh - 1) * xh;
-        GLOBAL TYPE(T)* out = y + y_start + image * yn + ch * yo + i0 * yh;
+        GLOBAL TYPE(T)* out = y + y_start + image * yn + (group * o + k0) * yo + i0 * yh;
         for (i64 j0 = 0; j0 < ow; j0 += VW) {
             const i64 cols = ow - j0 < VW ? ow - j0 : VW;
-            VEC acc[RB];
+            GLOBAL const REAL* w = packed + panel * c * kh * kw * OB;
+            VEC acc[RB * OB];
 #pragma unroll
-            for (int r = 0; r < RB; ++r) acc[r] = (VEC)(shift);
-            for (i64 k = 0; k < c; ++k)
+            for (int r = 0; r < RB * OB; ++r) acc[r] = (VEC)(shift[r % OB]);
+            for (i64 ch = 0; ch < c; ++ch)
                 for (i64 p = 0; p < kh; ++p) {
-                    i64 at = k * xc + p * tp + j0 * xw, tap = k * wc + p * wp;
-                    for (i64 q = 0; q < kw; ++q, at += tq, tap += wq) {
-                        const VEC wv = (VEC)(LOAD(T, w, tap));
+                    i64 at = ch * xc + p * tp + j0 * xw;
+                    for (i64 q = 0; q < kw; ++q, at += tq, w += OB) {
 #pragma unroll
                         for (int r = 0; r < RB; ++r) {
 #if UNIT
-                            acc[r] = fma(wv, VLOADC(row[r] + at), acc[r]);
+                            const VEC v = VLOADC(row[r] + at);
 #else
                             REAL lane[VW];
 #pragma unroll
                             for (int l = 0; l < VW; ++l) lane[l] = row[r][at + (l < cols ? l : 0) * xw];
-                            acc[r] = fma(wv, VLOADC(lane), acc[r]);
+                            const VEC v = VLOADC(lane);
 #endif
+#pragma unroll
+                            for (int k = 0; k < OB; ++k) acc[r * OB + k] = fma((VEC)(w[k]), v, acc[r * OB + k]);
                         }
                     }
                 }
 #pragma unroll
-            for (int r = 0; r < RB; ++r) {
-                if (i0 + r >= oh) continue;
+            for (int r = 0; r < RB; ++r)
+#pragma unroll
+                for (int k = 0; k < OB; ++k) {
+                    if (i0 + r >= oh || k >= live) continue;
+                    GLOBAL TYPE(T)* to = out + k * yo + r * yh + j0 * yw;
 #if WHOLE
-                if (yw == 1 && cols == VW) {
-                    VSTOREC(acc[r], out + r * yh + j0);
-                    continue;
-                }
+                    if (yw == 1 && cols == VW) {
+                        VSTOREC(acc[r * OB + k], to);
+                        continue;
+                    }
 #endif
-                REAL lane[VW];
-                VSTOREC(acc[r], lane);
-                for (i64 l = 0; l < cols; ++l) STORE(T, out, r * yh + (j0 + l) * yw, lane[l]);
-            }
+                    REAL lane[VW];
+                    VSTOREC(acc[r * OB + k], lane);
+                    for (i64 l = 0; l < cols; ++l) STORE(T, to, l * yw, lane[l]);
+                }
         }
     }
 }

@@ -111,7 +111,11 @@ KERNEL(pnn_avg_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), POOL_ARGS) {
             }
             total += line_sum;
         }
+#if INSIDE && !ADAPTIVE
+        const i64 divisor = KH * KW;
+#else
         const i64 divisor = pnn_pool_count(h0, rows, h, bottom) * pnn_pool_count(w0, cols, w, right);
+#endif
         STORE(T, y, in * yn + ic * yc + ir * yh + il * yw, total / (REAL)divisor);
     POOL_END
 }

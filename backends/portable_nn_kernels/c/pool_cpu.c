@@ -90,8 +90,8 @@ KERNEL(pnn_max_pool_grad_pairs, 1, 1, 1)(IN(f32, g), IN(u8, index), OUT(f32, x),
             }
             GLOBAL const f32* in = g + image * gn + ch * gc + i * gh;
             GLOBAL const u8* won = index + image * jn + ch * jc + i * jh;
-            i64 j = 0;
-            for (; j + VW <= ow; j += VW) {
+            for (i64 k = 0; k < ow && ow >= VW; k += VW) { /* the last vector overlaps its neighbour */
+                const i64 j = k + VW <= ow ? k : ow - VW;
                 const VEC v = CAT(vload, VW)(0, in + j);
                 const IVEC mine = CAT(convert_int, VW)(CAT(vload, VW)(0, won + j)) - (IVEC)((int)(2 * p));
                 const VEC even = select((VEC)(0), v, mine == (IVEC)(0)), odd = select((VEC)(0), v, mine == (IVEC)(1));
@@ -101,11 +101,11 @@ KERNEL(pnn_max_pool_grad_pairs, 1, 1, 1)(IN(f32, g), IN(u8, index), OUT(f32, x),
                 CAT(vstore, VW)(low, 0, out + 2 * j);
                 CAT(vstore, VW)(high, 0, out + 2 * j + VW);
             }
-            for (; j < ow; ++j) {
+            for (i64 j = ow < VW ? 0 : ow; j < ow; ++j) {
                 out[2 * j] = won[j] == 2 * p ? in[j] : 0;
                 out[2 * j + 1] = won[j] == 2 * p + 1 ? in[j] : 0;
             }
-            for (j = 2 * ow; j < w; ++j) out[j] = 0;
+            for (i64 j = 2 * ow; j < w; ++j) out[j] = 0;
         }
     }
 }

@@ -69,6 +69,11 @@ def _items(profile: Profile, count: int, work: int) -> int:
     return max(1, _up(count, items))
 
 
+def by_lines(channels: int, columns: int, step: int) -> bool:
+    """Tell whether vectors run along pixels: always for very few output channels, else where rows are long and adjacent."""
+    return channels <= _FEW or (channels <= 8 and step == 1 and columns >= 8)
+
+
 def image(profile: Profile, x: Spec, ref: Ref, pads: tuple[int, int, int, int], scratch: int, *, rows: bool = False) -> Image:
     """Return `x` with (top, bottom, left, right) zeros around it: itself if there are none and its dtype computes.
 
@@ -109,40 +114,46 @@ def _panels(
     shift, has_bias, bias_step = bias
     tail = (Const("i32", has_bias), *_i64(bias_step))
     work = pixels * groups * o * c * kh * kw
-    if o <= _FEW:
-        band = 4 if oh > 2 else 1
-        lanes = lanes_of(max(ow, 8), weight.dtype)
-        bands = n * groups * o * _up(oh, band)
+    lines = by_lines(o, ow, places[5])
+    if lines:
+        vectors, lanes, blocks = 1, lanes_of(max(ow, 8), weight.dtype), 1
+        width = o
+    else:
+        lanes = lanes_of(o, weight.dtype)
+        vectors = 2 if o > lanes else 1
+        width = lanes * vectors
+        blocks = _up(o, width)
+    count = groups * blocks * c
+    compute = dtypes.accumulator(weight.dtype)
+    packed = Spec((max(count * kh * kw * width, 1),), compute)
+    launches = []
+    if count * kh * kw:
+        chunk = _items(profile, count, count * kh * kw * width)
+        pack_tags = _tags("pnn_conv_pack", weight, width, 1) if lines else _tags("pnn_conv_pack", weight, lanes, vectors)
+        launches.append(Launch(
+            "pnn_conv_pack", "conv_cpu.c", (_up(count, chunk),), (1,),
+            (In(1), Scratch(scratch), *_i64(count, blocks, c, kh, kw, o, *w, chunk)), pack_tags,
+        ))  # fmt: skip
+    head = (source.ref, Scratch(scratch), shift, Out(0))
+    if lines:
+        band = 1 if oh <= 2 else 4 if o <= 4 else 2
+        bands = n * groups * _up(oh, band)
         chunk = _items(profile, bands, work)
-        args: tuple[Arg, ...] = (
-            source.ref, In(1), shift, Out(0), *_i64(n, groups, oh, ow, c, kh, kw, o, *places, *w, chunk), *tail
-        )  # fmt: skip
-        return (Launch("pnn_conv_lines", "conv_cpu.c", (_up(bands, chunk),), (1,), args, _tags("pnn_conv_lines", y, lanes, RB=band, UNIT=int(places[5] == 1))),), ()
-    lanes = lanes_of(o, weight.dtype)
-    vectors = 2 if o > lanes else 1
+        args: tuple[Arg, ...] = (*head, *_i64(n, groups, oh, ow, c, kh, kw, o, *places, blocks, chunk), *tail)
+        tags = _tags("pnn_conv_lines", y, lanes, RB=band, OB=o, UNIT=int(places[5] == 1))
+        launches.append(Launch("pnn_conv_lines", "conv_cpu.c", (_up(bands, chunk),), (1,), args, tags))
+        return tuple(launches), (packed,)
     run, step = 1, places[5]
     if step in (1, 2):
         run = 8 if ow % 8 == 0 else 4 if ow % 4 == 0 else 1
     pixels_per_tile = 16 if vectors == 1 and run > 1 else 8
-    blocks = _up(o, lanes * vectors)
-    count = groups * blocks * c
-    chunk = _items(profile, count, count * kh * kw * lanes * vectors) if count else 1
-    compute = dtypes.accumulator(weight.dtype)
-    packed = Spec((max(count * kh * kw * lanes * vectors, 1),), compute)
-    launches = []
-    if count * kh * kw:
-        launches.append(Launch(
-            "pnn_conv_pack", "conv_cpu.c", (_up(count, chunk),), (1,),
-            (In(1), Scratch(scratch), *_i64(count, blocks, c, kh, kw, o, *w, chunk)), _tags("pnn_conv_pack", weight, lanes, vectors),
-        ))  # fmt: skip
     tiles = _up(pixels, pixels_per_tile)
     per_item = _items(profile, tiles, work // groups)
     block_step = blocks
     if _up(tiles, per_item) * groups < profile.units and work > 2 * _SMALL:
         block_step = _up(blocks, profile.units)
     args = (
-        source.ref, Scratch(scratch), shift, Out(0),
-        *_i64(pixels, groups, oh, ow, c, kh, kw, o, *places, blocks, per_item, block_step), *tail,
+        *head, *_i64(pixels, groups, oh, ow, c, kh, kw, o, *places, blocks, per_item, block_step), *tail,
     )  # fmt: skip
     launches.append(Launch(
         "pnn_conv_panels", "conv_cpu.c", (_up(tiles, per_item) * groups, _up(blocks, block_step)), (1, 1), args,
@@ -155,7 +166,7 @@ def forward(profile: Profile, x: Spec, weight: Spec, y: Spec, bias: Spec | None,
     """Plan the convolution."""
     h, w = window
     c, o = x.shape[1] // groups, y.shape[1] // groups
-    source = image(profile, x, In(0), (h.before, h.after, w.before, w.after), 0, rows=o <= _FEW)
+    source = image(profile, x, In(0), (h.before, h.after, w.before, w.after), 0, rows=by_lines(o, w.out, w.stride))
     places = (
         0, source.n, c * source.c, source.c, h.stride * source.h, w.stride * source.w, h.dilation * source.h, w.dilation * source.w,
         0, *y.strides,
@@ -198,7 +209,7 @@ def input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window,
     c, o = x.shape[1] // groups, y.shape[1] // groups
     rows, cols = phases(h), phases(w)
     (top, bottom), (left, right) = _phase_pads(h, rows), _phase_pads(w, cols)
-    source = image(profile, y, In(0), (top, bottom, left, right), 0, rows=c <= _FEW)
+    source = image(profile, y, In(0), (top, bottom, left, right), 0, rows=by_lines(c, _up(w.size, w.stride), 1))
     wo, wc, wp, wq = weight.strides
     launches, scratch = list(source.launches), list(source.scratch)
     for row in rows:
