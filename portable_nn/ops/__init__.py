@@ -53,6 +53,10 @@ from .creation import astype as astype
 from .creation import full_like as full_like
 from .creation import ones_like as ones_like
 from .creation import zeros_like as zeros_like
+from .distance import l1_loss as l1_loss
+from .distance import l1_loss_grad as l1_loss_grad
+from .distance import mse_loss as mse_loss
+from .distance import mse_loss_grad as mse_loss_grad
 from .extremum import all as all
 from .extremum import any as any
 from .extremum import argmax as argmax
