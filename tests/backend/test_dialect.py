@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-from importlib import metadata
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 
+from portable_nn.core import selection
 from portable_nn.core.dtypes import ALL, TAGS, accumulator, complex64, complex128, float16, float32, float64, kind
 from portable_nn_kernels.source import program_text
 
@@ -53,17 +52,10 @@ class Device:
 @pytest.fixture(scope="module")
 def device() -> Device:
     cl = pytest.importorskip("pyopencl")
-    if not {"OCL_ICD_VENDORS", "OPENCL_VENDOR_PATH"} & set(os.environ):  # the Intel runtime from pip registers nothing
-        try:
-            found = [f for f in metadata.files("intel-opencl-rt") or () if f.name == "libintelocl.so"]
-        except metadata.PackageNotFoundError:
-            found = []
-        if found:
-            os.environ["OCL_ICD_VENDORS"] = os.path.realpath(found[0].locate())
-    try:
-        return Device(cl, cl.create_some_context(interactive=False))
-    except cl.Error as error:
-        pytest.skip(f"no OpenCL device: {error}")
+    state = selection.status("opencl")
+    if state.state != "ready":
+        pytest.skip(f"no OpenCL device: {state.reason}")
+    return Device(cl, selection.get("opencl").context)
 
 
 def map_text(tags: list[str], out: str, value: str, n: int) -> str:
