@@ -9,7 +9,7 @@ from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Const, Launch, Profile, Ref
 
 from .mapping import Operand, ScalarArg, map_launch
-from .transposes import transpose_launch
+from .transposes import rows_launch, transpose_launch
 
 # Copies move bits: a NaN keeps its payload, and a float16 is not widened on its way.
 _BITS = {1: dtypes.uint8, 2: dtypes.uint16, 4: dtypes.uint32, 8: dtypes.uint64}
@@ -56,9 +56,10 @@ def copy_launch(
     if source.dtype == target.dtype:
         raw = bits(source.dtype)
         source, target = Spec(source.shape, raw, source.strides), Spec(target.shape, raw, target.strides)
-        tiled = transpose_launch(source, source_ref, target, target_ref, profile, source_start, target_start)
-        if tiled is not None:
-            return tiled
+        for special in (transpose_launch, rows_launch):
+            launch = special(source, source_ref, target, target_ref, profile, source_start, target_start)
+            if launch is not None:
+                return launch
         statements: list[str] = []
         value = "v_x"
         includes: tuple[str, ...] = ()

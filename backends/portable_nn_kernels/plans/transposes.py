@@ -1,4 +1,7 @@
-"""The tiled copy between layouts whose contiguous axes differ; `copies.copy_launch` asks whether it pays."""
+"""Copies that the mapping kernel does badly: between layouts whose contiguous axes differ, and of short rows on CPUs.
+
+`copies.copy_launch` asks here first.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from .mapping import merged
 
 _LEAST = 4096  # elements below which everything is in the nearest cache and a plain copy is as quick
 _OUTER = 3  # axes besides the two of the tile
+_ROW_AXES = 4  # axes besides that of the row
+_LONG = 2048  # elements of a row from which the mapping kernel does as well
 _GPU_TILE, _GPU_ROWS = 32, 8
 _FEW = 4  # a contiguous axis this short (RGB) gets a flat tile
 
@@ -56,3 +61,23 @@ def transpose_launch(
     args += [Const("i64", n) for n in (*numbers, chunk, tiles)]
     defines = (("T", tag), ("TI", ti), ("TJ", tj))
     return Launch("pnn_transpose_cpu", "transpose_cpu.c", (-(-tiles // chunk),), (1,), tuple(args), defines)
+
+
+def rows_launch(
+    source: Spec, source_ref: Ref, target: Spec, target_ref: Ref, profile: Profile, source_start: int, target_start: int
+) -> Launch | None:
+    """Return the launch that copies short rows on a CPU, or None where the plain one does as well."""
+    if source.size < _LEAST or profile.shape == "gpu":
+        return None
+    sizes, (xs, ys) = merged(target.shape, [source.strides, target.strides])
+    outer = len(sizes) - 1
+    if not 1 <= outer <= _ROW_AXES or ys[-1] != 1 or sizes[-1] >= _LONG:
+        return None
+    blank = _ROW_AXES - outer
+    numbers = [source_start, target_start, sizes[-1], xs[-1], *[1] * blank, *sizes[:-1]]
+    numbers += [*[0] * blank, *xs[:-1], *[0] * blank, *ys[:-1]]
+    rows = prod(sizes[:-1])
+    chunk = max(1, -(-rows // (4 * profile.units)))
+    args: list[Arg] = [source_ref, target_ref, *(Const("i64", n) for n in (*numbers, chunk))]
+    defines = (("T", TAGS[source.dtype]), ("XI", 1 if xs[-1] == 1 else "xi"))
+    return Launch("pnn_copy_rows_cpu", "copy_rows_cpu.c", (-(-rows // chunk),), (1,), tuple(args), defines)
