@@ -66,7 +66,7 @@ def test_scipy(place: Any) -> None:
 
 
 def _loops(x: Values, w: Values, stride: tuple[int, int], pads: Any, dilation: tuple[int, int], groups: int) -> Values:
-    (n, c, height, width), (o, per, kh, kw) = x.shape, w.shape
+    (n, _, height, width), (o, per, kh, kw) = x.shape, w.shape
     h, v = conv_window("conv2d", (height, width), (kh, kw), stride, pads, dilation)
     y = np.zeros((n, o, h.out, v.out))
     for b, f, i, j, d, p, q in product(*map(range, (n, o, h.out, v.out, per, kh, kw))):

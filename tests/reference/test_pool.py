@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil, floor, inf, isnan, nan
 from typing import Any
 
@@ -55,7 +56,8 @@ def test_a_window_starts_inside_input_or_left_padding(size: int, kernel: int, st
 def test_adaptive_windows_cover_the_input(size: int, out: int) -> None:
     bounds = [adaptive_bounds(i, size, out) for i in range(out)]
     assert bounds == [(floor(i * size / out), ceil((i + 1) * size / out)) for i in range(out)]
-    assert bounds[0][0] == 0 and bounds[-1][1] == size and all(b[0] <= a[1] for a, b in zip(bounds, bounds[1:], strict=False))
+    assert (bounds[0][0], bounds[-1][1]) == (0, size)
+    assert all(after[0] <= before[1] for before, after in pairwise(bounds))
 
 
 @given(
