@@ -20,6 +20,8 @@ BACKENDS = tuple(
     name.strip() for name in os.environ.get("PORTABLE_NN_TEST_BACKENDS", "numpy,null,opencl").split(",") if name.strip()
 )
 VALUES = tuple(name for name in BACKENDS if name != "null")  # the backends that have values
+if "cuda_cpu" in BACKENDS:  # runs the CUDA text on the CPU; of the tests, so the library does not know it
+    selection.TABLE["cuda_cpu"] = ("cuda_cpu", "apt install g++")
 _skips: Counter[tuple[str, str]] = Counter()
 
 
