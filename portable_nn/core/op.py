@@ -310,7 +310,7 @@ class Op:
             return outputs, entry
         if self.vjp is None:
             raise NoGradient(f"{self.name} has no gradient rule; compute it on values, outside the tape (tape.stop)")
-        traced = tape.record(self, entry, args, kwargs, plain, plain_kwargs, outputs)
+        traced = tape.record(self, entry, args, kwargs, plain, plain_kwargs, outputs, residuals)
         return traced if residuals else traced[: len(self.outputs)], entry
 
 

@@ -114,6 +114,7 @@ class Tape:
     def __init__(self) -> None:
         self.level = 0
         self._nodes: list[_Node] = []
+        self._barriers: dict[int, str] = {}
         self._slots = 0
         self._open = False
         self._spent = False
@@ -146,9 +147,13 @@ class Tape:
 
     def record(
         self, op: Op, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any], plain: tuple[Any, ...],
-        plain_kwargs: dict[str, Any], outputs: tuple[Any, ...],
+        plain_kwargs: dict[str, Any], outputs: tuple[Any, ...], nested: bool = False,
     ) -> tuple[Any, ...]:  # fmt: skip
-        """Add a node for a call that ran; return its outputs, traced."""
+        """Add a node for a call that ran; return its outputs, traced.
+
+        `nested`: a tape inside this one asked for the residuals. They depend on the operands, but no rule says how, so
+        they are traced only to be able to refuse a second derivative that would pass through them.
+        """
         if not self._open:
             raise StaleArray(f"{op.name}: an array of a closed tape was used; compute inside its with block")
         inputs: dict[str, Any] = {}
@@ -169,6 +174,9 @@ class Tape:
             if name in saves:
                 kept[name] = value
             if name in op.residuals:
+                if nested and _spec(value).dtype.kind in "fVc":
+                    value = self._trace(value)
+                    self._barriers[value.slot] = f"{name}, which {op.name} keeps for its gradient rule"
                 results.append(value)
             elif name in op.integer_outputs:
                 results.append(value)
@@ -221,6 +229,9 @@ class Tape:
                 if storage.version != version:
                     raise StaleArray(f"{node.op.name}: {name} was written to after it was saved for the backward pass")
             self._pull(node, cotangents, grads)
+        for slot, what in self._barriers.items():
+            if grads[slot] is not None:
+                raise NoGradient(f"a second derivative would pass through {what}; it can be differentiated once only")
         return [
             find("zeros_like")(source.value) if grads[source.slot] is None else grads[source.slot] for source in sources
         ]

@@ -159,6 +159,13 @@ def test_third_order():
     assert float(d(np.array([2.0]))) == 48.0
 
 
+def test_second_derivatives_through_residuals_are_refused_not_wrong():
+    x = np.array([1.0, 2.0, 4.0])
+    assert pnn.grad(lambda x: ops.var(x))(x).shape == (3,)
+    with pytest.raises(NoGradient, match=r"pass through mean, which var keeps.*once only"):
+        pnn.grad(lambda x: total(pnn.grad(lambda x: ops.var(x))(x) * x))(x)
+
+
 def test_inner_tape_over_outer_constant():
     def outer(a):
         inner = pnn.grad(lambda b: total(b * b * a))(np.array([3.0]))  # 2 b a
