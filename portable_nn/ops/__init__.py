@@ -57,6 +57,9 @@ from .distance import l1_loss as l1_loss
 from .distance import l1_loss_grad as l1_loss_grad
 from .distance import mse_loss as mse_loss
 from .distance import mse_loss_grad as mse_loss_grad
+from .embedding import embedding as embedding
+from .embedding import embedding_grad as embedding_grad
+from .embedding import one_hot as one_hot
 from .extremum import all as all
 from .extremum import any as any
 from .extremum import argmax as argmax
@@ -73,6 +76,10 @@ from .filling import ones as ones
 from .filling import tril as tril
 from .filling import triu as triu
 from .filling import zeros as zeros
+from .gather import take as take
+from .gather import take_along_dim as take_along_dim
+from .gather import take_along_dim_grad as take_along_dim_grad
+from .gather import take_grad as take_grad
 from .indexing import clamp as clamp
 from .indexing import getitem as getitem
 from .indexing import getitem_grad as getitem_grad

@@ -4,6 +4,7 @@ from . import conv as conv
 from . import creation as creation
 from . import distance as distance
 from . import extremum as extremum
+from . import gather as gather
 from . import gemm as gemm
 from . import layout as layout
 from . import loss as loss

@@ -50,7 +50,7 @@ def prod_plan(call: Call, profile: Profile) -> Plan:
     return _one(call, product(call.outputs[0].dtype), profile)
 
 
-class _Steps:
+class Steps:
     """Launches and scratch, one reduction after the other."""
 
     def __init__(self, profile: Profile) -> None:
@@ -78,7 +78,7 @@ class _Steps:
 def argmax_plan(call: Call, profile: Profile) -> Plan:
     """Find the extremum, then the smallest place that holds it."""
     x, axes = call.spec(0), _axes(call)
-    steps = _Steps(profile)
+    steps = Steps(profile)
     found = Spec(reduced_shape(x.shape, axes, True), x.dtype)
     ref = steps.reserve(found)
     steps.reduce(Source(x, In(0)), axes, ref, x.dtype, extremum(x.dtype, call.op == "argmax"))
@@ -92,7 +92,7 @@ def var_plan(call: Call, profile: Profile) -> Plan:
     """Take the mean, then the mean square distance from it."""
     x, y, axes = call.spec(0), call.outputs[0], _axes(call)
     terms = prod(x.shape[i] for i in axes)
-    steps = _Steps(profile)
+    steps = Steps(profile)
     mean = Spec(reduced_shape(x.shape, axes, True), accumulator(x.dtype))
     ref = Out(1) if call.residuals else steps.reserve(mean)
     steps.reduce(Source(x, In(0)), axes, ref, mean.dtype, averaging(x.dtype, terms))
@@ -107,7 +107,7 @@ def extremum_grad(call: Call, profile: Profile) -> Plan:
     g, x, y = (call.spec(i) for i in range(3))
     if x.size == 0:
         return Plan(())
-    steps = _Steps(profile)
+    steps = Steps(profile)
     counts = Spec(y.shape, int32)
     ref = steps.reserve(counts)
     axes = tuple(i for i, n in enumerate(y.shape) if n == 1)
@@ -125,7 +125,7 @@ def prod_grad(call: Call, profile: Profile) -> Plan:
     g, x = call.spec(0), call.spec(1)
     if x.size == 0:
         return Plan(())
-    steps = _Steps(profile)
+    steps = Steps(profile)
     wide = accumulator(x.dtype)
     zeros, others = Spec(g.shape, int32), Spec(g.shape, wide)
     zeros_ref, others_ref = steps.reserve(zeros), steps.reserve(others)

@@ -10,7 +10,7 @@ from portable_nn.core.dtypes import DType, float32, float64
 from portable_nn.core.spec import Spec, broadcast_strides
 from portable_nn_kernels.launch import Const, Define, Launch, Profile, Ref, Scratch
 
-from .layout import copy_launch
+from .copies import copy_launch
 
 SHORT = 32  # a line shorter than this leaves most of a work-group idle: one work-item per line then
 _CPU_WORK = 8192  # elements below which a second group does not pay; these kernels take an exponential for each

@@ -15,7 +15,7 @@ from portable_nn.core.spec import Spec, broadcast_strides, contiguous_strides
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
 from . import plans
-from .layout import copy_launch
+from .copies import copy_launch
 
 _SHORT = 32  # an inner reduced axis below this leaves most of a work-group idle: one work-item per output then
 _CPU_WORK = 16384  # elements below which a second group does not pay
