@@ -347,6 +347,7 @@ def _adaptive_max_grad_out(g: Spec, index: Spec, input_size: Any) -> Spec:
         s("even", A((2, 3, 3, 2)), A((2, 3, 3, 2), 0, 8, "uint8"), (6, 8)),
         s("uneven", A((2, 3, 3, 4)), A((2, 3, 3, 4), 0, 6, "uint8"), (7, 5)),
         s("global", A((2, 3, 1, 1)), A((2, 3, 1, 1), 0, 20, "uint8"), (5, 4)),
+        s("channels last", A((2, 3, 3, 4), view="channels_last"), A((2, 3, 3, 4), 0, 6, "uint8", view="reversed"), (7, 5)),
         s("more outputs than inputs", A((1, 2, 5, 5)), A((1, 2, 5, 5), 0, 4, "uint8"), (2, 3)),
     ),
     bad=(bad("index", ShapeError, "index has shape (1, 1, 1, 1)", A((1, 1, 2, 2)), A((1, 1, 1, 1), 0, 4, "uint8"), 4),),
@@ -608,6 +609,8 @@ def _adaptive_avg_grad_vjp(c: Saved, ct: Array) -> dict[str, Any]:
     samples=(
         s("even", A((2, 3, 3, 2)), (6, 8)),
         s("uneven", A((2, 3, 3, 4)), (7, 5)),
+        s("channels last", A((2, 3, 3, 4), view="channels_last"), (7, 5)),
+        s("expanded", A((2, 3, 1, 1), view="expanded"), (3, 5)),
         s("global", A((2, 3, 1, 1)), (5, 4)),
         s("more outputs than inputs", A((1, 2, 5, 5)), (2, 3)),
     ),

@@ -72,7 +72,7 @@ KERNEL(pnn_conv_pad, 1, 1, 1)(IN(T, x), OUT(ACC_TAG(T), padded), i64 lines, i64 
             i64 j = 0;
             if (step == 1 && row >= VW) {
                 for (; j + VW <= row; j += VW) VSTOREC(VLOAD(in + j), out + left + j);
-                VSTOREC(VLOAD(in + row - VW), out + left + row - VW); /* the rest, with an overlap */
+                if (j < row) VSTOREC(VLOAD(in + row - VW), out + left + row - VW); /* the rest, with an overlap */
                 j = row;
             }
             for (; j < row; ++j) out[left + j] = LOAD(T, in, j * step);
