@@ -1,13 +1,14 @@
 /* Random draws: every work-item draws blocks of four words and turns each block into PER consecutive elements.
  *
- * One work-group walks over `chunk` blocks with a stride of its own size. Traffic: n elements written (dropout: n read),
- * the key read once per work-item; about 20 integer operations per element. DRAW names what a block becomes:
+ * One work-group walks over `chunk` blocks, GROUP at a time; they pass through local memory, so that neighbours read and
+ * write neighbours. Traffic: n elements written (dropout: n read), the key read once per work-item; about 20 integer
+ * operations per element. DRAW names what a block becomes:
  *
  *   BITS       the words;                                   T = u32, PER 4
  *   UNIFORM    b + a u, u of KEPT bits;                     T floating, PER 4 (f64: 2)
  *   NORMAL     b + a z, Box and Muller;                     T floating, PER 4 (f64: 2)
- *   BERNOULLI  word < limit;                                T = b8, PER 4
- *   DROPOUT    word < limit ? 0 : a x;                      T floating, PER 4, an operand x in C order
+ *   BERNOULLI  word < limit, or all;                        T = b8, PER 4
+ *   DROPOUT    word < limit, or all ? 0 : a x;              T floating, PER 4, an operand x in C order
  *
  * Nothing is contracted, so that a u + b rounds as on the host. */
 #include "math.h"
@@ -22,57 +23,67 @@
 #define V ACC(T)
 #define WIDE(a, b) ((V)((a) >> 5) * (V)67108864 + (V)((b) >> 6)) /* 53 bits of two words */
 
+/* Turn block number `block` into v[0] ... v[PER - 1]; for DROPOUT, into what x is multiplied by. */
+DEVICE void pnn_draw(pnn_key k, i64 block, V a, V b, u32 limit, i32 all, V* v) {
+    u32 w[4];
+    pnn_block(k, block, w);
+#if DRAW == BITS
+    for (i32 i = 0; i < 4; i++) v[i] = w[i];
+#elif DRAW == BERNOULLI
+    for (i32 i = 0; i < 4; i++) v[i] = (w[i] < limit) | all;
+#elif DRAW == DROPOUT
+    for (i32 i = 0; i < 4; i++) v[i] = (V)(i32)((w[i] >= limit) & (all == 0)) * a;
+#elif DRAW == UNIFORM && PER == 2
+    v[0] = WIDE(w[0], w[1]) * (V)SCALE * a + b;
+    v[1] = WIDE(w[2], w[3]) * (V)SCALE * a + b;
+#elif DRAW == UNIFORM
+    for (i32 i = 0; i < 4; i++) v[i] = (V)(w[i] >> (32 - KEPT)) * LIT(f32, SCALE) * a + b;
+#elif DRAW == NORMAL && PER == 2
+    const V radius = pnn_sqrt_f64(-2 * pnn_log_f64((WIDE(w[0], w[1]) + 1) * (V)SCALE));
+    const V angle = 6.283185307179586 * (WIDE(w[2], w[3]) * (V)SCALE);
+    v[0] = radius * pnn_cos_f64(angle) * a + b;
+    v[1] = radius * pnn_sin_f64(angle) * a + b;
+#else
+    for (i32 i = 0; i < 4; i += 2) {
+        const V radius = pnn_sqrt_f32(-2.0f * pnn_log_f32(((V)w[i] + 0.5f) * 2.3283064365386963e-10f));
+        const V angle = 6.2831853071795862f * ((V)(w[i + 1] >> 8) * 5.9604644775390625e-08f);
+        v[i] = radius * pnn_cos_f32(angle) * a + b;
+        v[i + 1] = radius * pnn_sin_f32(angle) * a + b;
+    }
+#endif
+}
+
 KERNEL(pnn_random, GROUP, 1, 1)(IN(u32, key),
 #if DRAW == DROPOUT
     IN(T, x),
 #endif
-    OUT(T, y), const i64 key_step, const i64 n, const i64 chunk, const V a, const V b, const i64 limit) {
+    OUT(T, y), const i64 key_step, const i64 n, const i64 chunk, const V a, const V b, const u32 limit, const i32 all) {
     AT_IN(u32, key);
 #if DRAW == DROPOUT
     AT_IN(T, x);
 #endif
     AT_OUT(T, y);
     const pnn_key k = pnn_load_key(key, key_step, 0);
+    LOCAL V t[GROUP * PER];
+    V v[4];
+    const i64 lane = LOCAL_ID(0);
     const i64 blocks = (n + PER - 1) / PER;
     const i64 first = GROUP_ID(0) * chunk;
     const i64 last = first + chunk < blocks ? first + chunk : blocks;
-    for (i64 block = first + LOCAL_ID(0); block < last; block += GROUP) {
-        u32 w[4];
-        V v[4];
-        pnn_block(k, block, w);
-        const i64 at = block * PER;
-#if DRAW == BITS
-        for (i32 i = 0; i < 4; i++) v[i] = w[i];
-#elif DRAW == BERNOULLI
-        for (i32 i = 0; i < 4; i++) v[i] = (i64)w[i] < limit;
-#elif DRAW == DROPOUT
-        for (i32 i = 0; i < 4; i++) {
-            const V value = at + i < n ? LOAD(T, x, at + i) : (V)0;
-            v[i] = (i64)w[i] < limit ? (V)0 : value * a;
-        }
-#elif DRAW == UNIFORM && PER == 2
-        v[0] = WIDE(w[0], w[1]) * (V)SCALE * a + b;
-        v[1] = WIDE(w[2], w[3]) * (V)SCALE * a + b;
-#elif DRAW == UNIFORM
-        for (i32 i = 0; i < 4; i++) v[i] = (V)(w[i] >> (32 - KEPT)) * LIT(f32, SCALE) * a + b;
-#elif DRAW == NORMAL && PER == 2
-        const V radius = pnn_sqrt_f64(-2 * pnn_log_f64((WIDE(w[0], w[1]) + 1) * (V)SCALE));
-        const V angle = 6.283185307179586 * (WIDE(w[2], w[3]) * (V)SCALE);
-        v[0] = radius * pnn_cos_f64(angle) * a + b;
-        v[1] = radius * pnn_sin_f64(angle) * a + b;
+    for (i64 tile = first; tile < last; tile += GROUP) {
+        pnn_draw(k, tile + lane, a, b, limit, all, v);
+        for (i32 i = 0; i < PER; i++) t[lane * PER + i] = v[i];
+        BARRIER();
+        const i64 start = tile * PER;
+        const i64 stop = start + GROUP * PER < n ? GROUP * PER : n - start;
+        for (i64 e = lane; e < stop; e += GROUP) {
+#if DRAW == DROPOUT
+            const V value = LOAD(T, x, start + e);
+            STORE(T, y, start + e, t[e] == (V)0 ? (V)0 : value * t[e]);
 #else
-        for (i32 i = 0; i < 4; i += 2) {
-            const V radius = pnn_sqrt_f32(-2.0f * pnn_log_f32(((V)w[i] + 0.5f) * 2.3283064365386963e-10f));
-            const V angle = 6.2831853071795862f * ((V)(w[i + 1] >> 8) * 5.9604644775390625e-08f);
-            v[i] = radius * pnn_cos_f32(angle) * a + b;
-            v[i + 1] = radius * pnn_sin_f32(angle) * a + b;
-        }
+            STORE(T, y, start + e, t[e]);
 #endif
-        if (at + PER <= n) {
-            for (i32 i = 0; i < PER; i++) STORE(T, y, at + i, v[i]);
-        } else {
-            for (i32 i = 0; i < PER; i++)
-                if (at + i < n) STORE(T, y, at + i, v[i]);
         }
+        BARRIER();
     }
 }

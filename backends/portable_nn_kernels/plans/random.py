@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from portable_nn.core.call import Call
-from portable_nn.core.dtypes import TAGS, float64
+from portable_nn.core.dtypes import TAGS, bool_, float64
 from portable_nn.core.random import FOLD, SPLIT
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch, Value
 
 from . import plans
 from .copies import copy_launch
+from .mapping import Operand, ScalarArg, map_launch
 
 _CPU_BLOCKS = 1024  # blocks of four words below which a second group does not pay
 _KEPT = {"f32": 24, "f16": 11, "bf16": 8, "f64": 53}
 
 
 def _draw(
-    call: Call, profile: Profile, kind: str, key: int, a: float = 1, b: float = 0, limit: int = 0, x: Ref | None = None
-) -> Launch:
-    """Return the launch that fills output 0, which is in C order and not empty."""
-    y = call.outputs[0]
+    call: Call, profile: Profile, kind: str, key: int, a: float = 1, b: float = 0, limit: int = 0, x: Ref | None = None,
+    y: Spec | None = None, out: Ref | None = None,
+) -> Launch:  # fmt: skip
+    """Return the launch that fills output 0 (or `out`, laid out as `y`), which is in C order and not empty."""
+    y = y or call.outputs[0]
     tag = TAGS[y.dtype]
     number = {"BITS": "u32", "BERNOULLI": "i32"}.get(kind, "f64" if y.dtype == float64 else "f32")
     per = 2 if y.dtype == float64 and kind in ("UNIFORM", "NORMAL") else 4
@@ -34,8 +36,9 @@ def _draw(
         defines.append(("KEPT", _KEPT[tag]))
     if kind in ("UNIFORM", "NORMAL"):
         defines.append(("SCALE", repr(2.0 ** -_KEPT[tag])))
-    args: list[Arg] = [In(key), *([x] if x is not None else []), Out(0), Const("i64", call.spec(key).strides[0])]
-    args += [Const("i64", y.size), Const("i64", chunk), Const(number, a), Const(number, b), Const("i64", limit)]
+    args: list[Arg] = [In(key), *([x] if x is not None else []), out or Out(0), Const("i64", call.spec(key).strides[0])]
+    args += [Const("i64", y.size), Const("i64", chunk), Const(number, a), Const(number, b)]
+    args += [Const("u32", min(limit, 2**32 - 1)), Const("i32", int(limit == 2**32))]
     return Launch("pnn_random", "random.c", (-(-blocks // chunk),), (group,), tuple(args), tuple(defines))
 
 
@@ -67,12 +70,22 @@ def bernoulli(call: Call, profile: Profile) -> Plan:
 
 @plans("dropout")
 def dropout(call: Call, profile: Profile) -> Plan:
-    """Scale what a word keeps; the words count elements in C order, so other layouts are copied first."""
+    """Scale what a word keeps. The words count elements in C order, so that on GPUs other layouts are copied first."""
     x, p = call.spec(0), call.settings["p"]
     if x.size == 0:
         return Plan(())
     scale = 1 / (1 - p) if p < 1 else 0
     limit = round(p * 2**32)
+    if profile.shape == "cpu":
+        # The draw is made of integer multiplications, and a CPU runtime makes vectors of it only if nothing else is in the
+        # kernel: a mask of one byte per element, which stays in the cache, costs less than what fusing would save.
+        mask = Spec(x.shape, bool_)
+        drawn = _draw(call, profile, "BERNOULLI", 1, limit=limit, y=mask, out=Scratch(0))
+        read = [Operand("x", x, In(0)), Operand("dropped", mask, Scratch(0))]
+        factor = ScalarArg("scale", "f64" if x.dtype == float64 else "f32", Const("f64" if x.dtype == float64 else "f32", scale))
+        value = "(v_dropped ? 0 : v_x * v_scale)"
+        kept = map_launch(x.shape, read, [Operand("y", call.outputs[0], Out(0))], [], [value], profile, [factor], includes=())
+        return Plan((drawn, kept), (mask,))
     if x.contiguous:
         return Plan((_draw(call, profile, "DROPOUT", 1, scale, limit=limit, x=In(0)),))
     plain = Spec(x.shape, x.dtype)
