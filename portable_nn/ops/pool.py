@@ -303,6 +303,7 @@ def _adaptive_max_vjp(c: Saved, g: Array) -> dict[str, Any]:
         s("NaN", A((1, 1, 2, 4), values=(1, 2, 3, 4, 5, float("nan"), 7, 8)), 2, gradient=False, why="holds NaN"),
     ),
     bad=(bad("output 0", SettingError, "output_size is (0, 0)", A((1, 1, 3, 3)), 0),),
+    bench=(bench("VGG head", A((8, 512, 14, 14)), 7),),
 )  # fmt: skip
 def adaptive_max_pool2d(x: Array, output_size: int | tuple[int | None, int | None]) -> Array:
     """Maximum over windows chosen so that the output has `output_size`, as `torch.nn.functional.adaptive_max_pool2d`.

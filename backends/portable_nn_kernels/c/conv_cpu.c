@@ -7,6 +7,7 @@
  * (group, block, c, p, q, NR). The input gradient is the same kernel on the padded cotangent with flipped filters: once for
  * stride 1, once per phase (input position modulo the stride) otherwise, so no zero is ever multiplied.
  * Lines (one or few output channels per group, depthwise): vectors along a row of pixels, filters as scalars.
+ * Over 250 lines because the six kernels share one vocabulary and one is compiled at a time.
  * Idea: direct convolution of Georganas et al. 2018 (libxsmm), without code generation.
  * Runs: RUN pixels of a tile that always lie in one row, XW apart in memory, share one pointer.
  * Defines: T, VW, P (with RUN, XW) or RB and OB (with UNIT: neighbours are adjacent), NV, WHOLE (T is its own compute type), and the kernel's name in capitals (one is compiled). */

@@ -1,4 +1,7 @@
-"""CPU-shaped plans of convolution: padded copy, packed filters, register tiles; see c/conv_cpu.c."""
+"""CPU-shaped plans of convolution: padded copy, packed filters, register tiles; see c/conv_cpu.c.
+
+Over 250 lines because the three directions share their pieces.
+"""
 
 from __future__ import annotations
 
