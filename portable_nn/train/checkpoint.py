@@ -23,7 +23,7 @@ from ..core import tree
 from ..core.errors import PortableNNError, RunError
 from ..core.version import VERSION
 from ..data import Normalisation
-from ..models import create
+from ..models import create, names
 from ..nn import Module, load_state_dict, state_dict
 from .records import write_bytes
 from .step import TrainState
@@ -197,4 +197,11 @@ def read_model(run: str | Path, model: Module | None = None) -> tuple[Module, Mo
         info = ModelInfo.from_dict(header)
     except (KeyError, TypeError, ValueError, PortableNNError) as error:
         raise RunError(f"{path}: its header does not describe a model ({type(error).__name__}: {error})") from error
-    return load_into(create(info.model, info.in_shape, len(info.classes)) if model is None else model, arrays, path), info
+    if model is None:
+        if info.model not in names():
+            raise RunError(
+                f"{path}: holds a {info.model}, which is not among portable_nn's models ({', '.join(names())}); "
+                "read it in Python: portable_nn.train.read_model(run, model=...)"
+            )
+        model = create(info.model, info.in_shape, len(info.classes))
+    return load_into(model, arrays, path), info

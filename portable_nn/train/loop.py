@@ -81,7 +81,7 @@ class Result:
 
 def fit(
     config: TrainConfig | None = None, *, resume: str | Path | None = None, train: Dataset | None = None,
-    test: Dataset | None = None, model: Module | None = None, progress: Progress | None = None, **settings: Any,
+    test: Dataset | None = None, model: str | Module | None = None, progress: Progress | None = None, **settings: Any,
 ) -> Result:  # fmt: skip
     """Train a model and write a run folder.
 
@@ -93,8 +93,8 @@ def fit(
         A run folder to continue. Its own settings hold; only those in `MAY_CHANGE` may be given anew.
     train, test : Dataset, optional
         In place of the data that `config` names; give both.
-    model : Module, optional
-        In place of the model that `config` names.
+    model : str or Module, optional
+        Name of a model, or a model of your own, in place of the one that `config` names.
     progress : Progress, optional
         What hears of losses and epochs; nothing by default.
     **settings
@@ -120,6 +120,8 @@ def fit(
     """
     if (train is None) != (test is None):
         raise SettingError("fit: one of train and test was given but both are needed, or neither")
+    if isinstance(model, str):
+        settings, model = {**settings, "model": model}, None
     if resume is None:
         config = _changed(config or TrainConfig(), settings)
         if model is None:
