@@ -30,6 +30,10 @@ from ..ops import abs as abs
 from ..ops import acos as acos
 from ..ops import acosh as acosh
 from ..ops import add as add
+from ..ops import all as all
+from ..ops import any as any
+from ..ops import argmax as argmax
+from ..ops import argmin as argmin
 from ..ops import asin as asin
 from ..ops import asinh as asinh
 from ..ops import atan as atan
@@ -69,8 +73,10 @@ from ..ops import logaddexp as logaddexp
 from ..ops import logical_not as logical_not
 from ..ops import matmul as matmul
 from ..ops import matrix_transpose as matrix_transpose
+from ..ops import max as max
 from ..ops import maximum as maximum
 from ..ops import mean as mean
+from ..ops import min as min
 from ..ops import minimum as minimum
 from ..ops import moveaxis as moveaxis
 from ..ops import multiply as multiply
@@ -78,6 +84,7 @@ from ..ops import negative as negative
 from ..ops import not_equal as not_equal
 from ..ops import positive as positive
 from ..ops import pow as pow
+from ..ops import prod as prod
 from ..ops import reciprocal as reciprocal
 from ..ops import remainder as remainder
 from ..ops import round as round
@@ -87,14 +94,17 @@ from ..ops import sin as sin
 from ..ops import sinh as sinh
 from ..ops import sqrt as sqrt
 from ..ops import square as square
+from ..ops import std as std
 from ..ops import subtract as subtract
 from ..ops import sum as sum
+from ..ops import take as take
 from ..ops import tan as tan
 from ..ops import tanh as tanh
 from ..ops import tile as tile
 from ..ops import tril as tril
 from ..ops import triu as triu
 from ..ops import trunc as trunc
+from ..ops import var as var
 from ..ops import where as where
 from . import nn as nn
 from .creation import arange as arange
@@ -125,6 +135,7 @@ from .manipulation import astype as astype
 from .manipulation import broadcast_arrays as broadcast_arrays
 from .manipulation import clip as clip
 from .manipulation import concat as concat
+from .manipulation import count_nonzero as count_nonzero
 from .manipulation import expand_dims as expand_dims
 from .manipulation import logical_and as logical_and
 from .manipulation import logical_or as logical_or
@@ -135,6 +146,7 @@ from .manipulation import reshape as reshape
 from .manipulation import roll as roll
 from .manipulation import squeeze as squeeze
 from .manipulation import stack as stack
+from .manipulation import take_along_axis as take_along_axis
 from .manipulation import tensordot as tensordot
 from .manipulation import unstack as unstack
 from .manipulation import vecdot as vecdot

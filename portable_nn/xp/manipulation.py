@@ -105,6 +105,16 @@ def logical_xor(x1: Any, x2: Any, /) -> Array:
     return ops.bitwise_xor(x1, x2)
 
 
+def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
+    """Take one element per index along an axis; see `ops.take_along_dim`."""
+    return ops.take_along_dim(x, indices, axis)
+
+
+def count_nonzero(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+    """Count the elements that are not zero, in int64."""
+    return ops.sum(ops.astype(ops.not_equal(x, False if x.dtype == bool else 0), "int64"), axis=axis, keepdims=keepdims)
+
+
 def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """Sum the products of two arrays along an axis."""
     return ops.sum(ops.multiply(x1, x2), axis=axis)
