@@ -15,7 +15,6 @@ from ..core.errors import DTypeError, ShapeError
 from ..core.samples import A, bad, bench, s
 
 _P, _ONES = A((3, 5)), A((3, 5), 0.1, 1.0)
-_WHY = "an update, not part of a loss"
 _BENCH = (A((1024, 1024)), A((1024, 1024)))
 
 
@@ -53,7 +52,7 @@ def sgd_step(param: Array, grad: Array, lr: ArrayOrScalar, weight_decay: ArrayOr
 
     Notes
     -----
-    4 operations and 3 numbers of traffic per element.
+    4 operations and 3 numbers of traffic per element. An update is no part of a loss, so it has no gradient rule.
     """
 
 
@@ -108,7 +107,8 @@ def sgd_momentum_step(
 
     Notes
     -----
-    6 operations (8 with `nesterov`) and 5 numbers of traffic per element. Sutskever et al. 2013.
+    6 operations (8 with `nesterov`) and 5 numbers of traffic per element. An update is no part of a loss, so it has no
+    gradient rule. Sutskever et al. 2013.
     """
 
 
@@ -188,7 +188,8 @@ def adam_step(
 
     Notes
     -----
-    About 15 operations and 7 numbers of traffic per element. Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter
+    About 15 operations and 7 numbers of traffic per element. An update is no part of a loss, so it has no gradient
+    rule. Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter
     2019, arXiv:1711.05101.
     """
 
@@ -228,5 +229,5 @@ def running_statistics_step(
 
     Notes
     -----
-    5 operations per channel.
+    5 operations per channel. Statistics are no part of a loss, so there is no gradient rule.
     """
