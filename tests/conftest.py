@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,9 +21,28 @@ from portable_nn.testing.cases import seed_of
 BACKENDS = tuple(
     name.strip() for name in os.environ.get("PORTABLE_NN_TEST_BACKENDS", "numpy,null,opencl").split(",") if name.strip()
 )
+# The other shape of kernel on the same device: a CPU runs what plans make for GPUs.
+SHAPES = tuple(f"{name}:gpu" for name in ("null", "opencl") if name in BACKENDS)
 VALUES = tuple(name for name in BACKENDS if name != "null")  # the backends that have values
 if "cuda_cpu" in BACKENDS:  # runs the CUDA text on the CPU; of the tests, so the library does not know it
     selection.TABLE["cuda_cpu"] = ("cuda_cpu", "apt install g++")
+
+
+@cache
+def find(name: str) -> Backend:
+    """Return a backend of BACKENDS, or of SHAPES: "opencl:gpu" is given a profile whose shape is "gpu"."""
+    base, _, shape = name.partition(":")
+    found = selection.get(base)
+    profile = getattr(found, "profile", None)
+    if not shape or profile is None or profile.shape == shape:
+        return found
+    if base == "null":
+        return selection.get("null", shape)
+    from portable_nn_opencl.opencl import OpenCLBackend
+
+    return OpenCLBackend(found.found, replace(profile, shape=shape))  # type: ignore[attr-defined]
+
+
 _skips: Counter[tuple[str, str]] = Counter()
 
 

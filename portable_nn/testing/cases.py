@@ -123,7 +123,8 @@ def dtypes_of(op: Op, sample: Sample) -> tuple[str, ...]:
     if operands and all(a.dtype for a in operands):
         return (str(operands[0].dtype),)
     place = op.samples.index(sample) if sample in op.samples else 0
-    others = OTHERS if place < _OTHERS_ON else ()
+    fractional = any(a.values is not None and not all(float(v).is_integer() for v in a.values) for a in operands)
+    others = OTHERS if place < _OTHERS_ON and not fractional else ()
     return tuple(d for d in (*FLOATS, *others) if legal(op, sample, d))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 from unittest import SkipTest
@@ -20,10 +21,14 @@ from . import tolerance
 from .cases import Drawn, described, drawn, largest, place_all, seed_of, widened
 from .memory import guarded
 
+AnyBackend = str | Backend | Callable[[], Backend]
 
-def resolve(backend: str | Backend) -> Backend:
-    """Return the backend called so."""
-    return backend if isinstance(backend, Backend) else selection.get(backend)
+
+def resolve(backend: AnyBackend) -> Backend:
+    """Return the backend: itself, the one called so, or what the function makes (at the first check, not before)."""
+    if isinstance(backend, Backend):
+        return backend
+    return selection.get(backend) if isinstance(backend, str) else backend()
 
 
 def truth_of(op: Op, given: Drawn) -> tuple[npt.NDArray[Any], ...]:
@@ -144,7 +149,7 @@ def _check_plan(op: Op, given: Drawn, backend: Backend) -> None:
         _own_kernels(op, entry.call, backend)
 
 
-def check_op(op: Op, sample: Sample, dtype: str = "float32", backend: str | Backend = "numpy", seed: int = 0) -> None:
+def check_op(op: Op, sample: Sample, dtype: str = "float32", backend: AnyBackend = "numpy", seed: int = 0) -> None:
     """Check one call of an op: values, memory, launch list and repeatability.
 
     Outputs and residuals are compared with the op's body in float64 on the exact operands (`tolerance.allowed`;
@@ -160,7 +165,7 @@ def check_op(op: Op, sample: Sample, dtype: str = "float32", backend: str | Back
         One of `op.samples`, or any other.
     dtype : str
         The dtype under test, for operands that do not fix their own.
-    backend : str or Backend
+    backend : str, Backend, or a function that returns one
     seed : int
         Added to the seed that op, sample and dtype name.
 

@@ -16,7 +16,7 @@ from ..core.samples import Sample
 from ..core.tape import Tape
 from . import tolerance
 from .cases import Drawn, drawn, place_all, seed_of, widened
-from .check import resolve, truth_of
+from .check import AnyBackend, resolve, truth_of
 
 Host = npt.NDArray[Any]
 
@@ -182,7 +182,7 @@ def gradients_in(op: Op, sample: Sample, dtype: str, backend: Backend, seed: int
     return {name: relative(got[name], reference[name]) for name in reference}, limit_of(wanted, terms, op.name)
 
 
-def check_gradient(op: Op, sample: Sample, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> dict[str, float]:
+def check_gradient(op: Op, sample: Sample, backend: AnyBackend = "numpy", dtype: str = "float64", seed: int = 0) -> dict[str, float]:
     """Check the gradient of every floating operand of one call; return one error per operand.
 
     In float64 on NumPy the rule is compared with central differences of the inner product of the outputs with random
@@ -193,7 +193,7 @@ def check_gradient(op: Op, sample: Sample, backend: str | Backend = "numpy", dty
     ----------
     op : Op
     sample : Sample
-    backend : str or Backend
+    backend : str, Backend, or a function that returns one
     dtype : str
         Of the operands that do not fix their own.
     seed : int

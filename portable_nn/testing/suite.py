@@ -8,11 +8,10 @@ from importlib import import_module
 from typing import NamedTuple
 
 from ..core import registry
-from ..core.backend import Backend
 from ..core.op import Op
 from ..core.samples import Sample
 from .cases import FLOATS, dtypes_of
-from .check import check_op
+from .check import AnyBackend, check_op
 from .gradient import check_gradient, differentiable
 
 
@@ -34,18 +33,22 @@ def gradient_dtypes(op: Op, sample: Sample) -> tuple[str, ...]:
     return tuple(d for d in ("float64", "float32", "float16", "bfloat16") if d in dtypes_of(op, sample) and d in FLOATS)
 
 
-def forward_cases(backend: str | Backend, ops: list[Op]) -> Iterator[Case]:
-    """Yield `check_op` cases."""
-    name = backend if isinstance(backend, str) else backend.name
+def _label(backend: AnyBackend) -> str:
+    return backend if isinstance(backend, str) else str(getattr(backend, "name", "backend"))
+
+
+def forward_cases(backend: AnyBackend, ops: list[Op], label: str = "") -> Iterator[Case]:
+    """Yield `check_op` cases; `label` stands in front of their ids (the backend's name by default)."""
+    name = label or _label(backend)
     for op in ops:
         for sample in op.samples:
             for dtype in dtypes_of(op, sample):
                 yield Case(f"{name}-{op.name}-{_slug(sample.name)}-{dtype}", partial(check_op, op, sample, dtype, backend))
 
 
-def gradient_cases(backend: str | Backend, ops: list[Op]) -> Iterator[Case]:
+def gradient_cases(backend: AnyBackend, ops: list[Op], label: str = "") -> Iterator[Case]:
     """Yield `check_gradient` cases."""
-    name = backend if isinstance(backend, str) else backend.name
+    name = label or _label(backend)
     for op in ops:
         for sample in op.samples:
             for dtype in gradient_dtypes(op, sample):
@@ -53,13 +56,13 @@ def gradient_cases(backend: str | Backend, ops: list[Op]) -> Iterator[Case]:
                 yield Case(case, partial(check_gradient, op, sample, backend, dtype))
 
 
-def backend_suite(backend: str | Backend, ops: list[Op] | None = None) -> Iterator[Case]:
+def backend_suite(backend: AnyBackend, ops: list[Op] | None = None) -> Iterator[Case]:
     """Yield every check of a backend as (id, callable). A callable raises AssertionError, or SkipTest with the reason.
 
     Parameters
     ----------
-    backend : str or Backend
-        A registered name, or the backend itself.
+    backend : str, Backend, or a function that returns one
+        A registered name, the backend itself, or what makes it at the first check.
     ops : list of Op, optional
         By default the whole registry.
 

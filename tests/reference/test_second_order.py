@@ -62,7 +62,8 @@ def test_second_derivative_is_right_or_refused(op, sample):
                 second = pnn.grad(lambda x, first=first, direction=direction: inner(first(x), direction))(x)
             except NoGradient as error:
                 if "does not depend on any watched array" not in str(error):
-                    assert op.name not in ANY_ORDER, f"{op.name} is elementwise but: {error}"
+                    if op.name in ANY_ORDER:
+                        raise
                     continue
                 second = np.zeros_like(x)  # the gradient is constant
             numeric = (first(x + STEP * direction) - first(x - STEP * direction)) / (2 * STEP)
