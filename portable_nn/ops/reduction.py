@@ -104,7 +104,7 @@ def axes_samples(low: float = -1.0, high: float = 1.0, unique: bool = False, emp
     if not unique:
         found.append(s("expanded", a(4, 6, view="expanded"), axis=0))
     if empty:
-        found.append(s("empty reduced", a(0, 3), axis=0))
+        found.append(s("empty reduced", a(0, 3), axis=0, gradient=False, why="the mean of nothing is NaN"))
     return tuple(found)
 
 
@@ -251,7 +251,7 @@ def _prod_vjp(c: Saved, g: Any) -> dict[str, Any]:
     samples=(
         *axes_samples(0.9, 1.1), NAN_SAMPLE, s("int", A((4, 5), dtype="int32", low=-3, high=4), axis=0),
         s("one zero", A((2, 3), values=(2.0, 0.0, 3.0, 1.0, 2.0, 3.0)), axis=1),
-        s("two zeros", A((2, 3), values=(0.0, 0.0, 3.0, 0.0, 2.0, 0.0)), axis=1),
+        s("two zeros", A((2, 3), values=(0.0, 0.0, 3.0, 0.0, 2.0, 0.0)), axis=1, gradient=False, why="0, where differences leave a step squared"),
     ),
     bad=BAD_AXIS, bench=BENCH[1:2], flops=element_flops, reduces=count_of,
 )  # fmt: skip
@@ -264,6 +264,8 @@ def prod(x: Array, axis: Axis = None, *, keepdims: bool = False, dtype: Any = No
 def _prod_grad_out(g: Spec, x: Spec) -> Spec:
     if g.ndim != x.ndim or g.dtype != x.dtype or not {n in (1, m) for n, m in zip(g.shape, x.shape, strict=True)} <= {True}:
         raise ShapeError(f"prod_grad: g is {g.dtype.name} {g.shape} but x, {x.dtype.name} {x.shape}, with the reduced axes of length 1 is needed")
+    if not dtypes.is_float(x.dtype):
+        raise DTypeError(f"prod_grad: x is {x.dtype.name} but float is needed; convert with astype")
     return Spec(x.shape, x.dtype)
 
 
@@ -298,17 +300,14 @@ def _var_out(name: str, x: Spec, axis: Any, correction: Any, keepdims: bool) -> 
 
 def freedom(call: Call) -> float:
     """Return what a variance is divided by: terms less the correction, never below 0."""
-    return max(count_of(call) - call.settings["correction"], 0)
+    return float(max(count_of(call) - call.settings["correction"], 0))
 
 
 def _var_vjp(c: Saved, g: Any) -> dict[str, Any]:
     def pull() -> Any:
         multiply, spec = find("multiply"), c.spec_of("x")
         scale = find("divide")(_kept(c, g), float(freedom(c.call)))
-        if c.call.op == "std":
-            scale = find("divide")(scale, _kept(c, c.y))
-        else:
-            scale = multiply(scale, 2.0)
+        scale = find("divide")(scale, _kept(c, c.y)) if c.call.op == "std" else multiply(scale, 2.0)
         mean_of = find("astype")(c.mean, spec.dtype, copy=False)
         return multiply(find("subtract")(c.x, mean_of), scale)
 
@@ -318,8 +317,8 @@ def _var_vjp(c: Saved, g: Any) -> dict[str, Any]:
 _VAR_SAMPLES = (
     *(one for one in axes_samples() if one.name not in ("zero-d", "no axes", "size one", "expanded", "empty reduced")),
     s("sample", A((4, 9)), axis=1, correction=1), s("far from 0", A((3, 100), 100.0, 101.0), axis=1, dtypes=("float32", "float64")),
-    s("one term", A((3, 1)), axis=1, correction=1, gradient=False, why="0 / 0"),
-    s("empty reduced", A((0, 3)), axis=0, gradient=False, why="0 / 0"), NAN_SAMPLE,
+    s("one term", A((3, 1)), axis=1, correction=1, gradient=False, why="0 / 0 is NaN"),
+    s("empty reduced", A((0, 3)), axis=0, gradient=False, why="0 / 0 is NaN"), NAN_SAMPLE,
 )  # fmt: skip
 
 
@@ -343,7 +342,7 @@ def var(x: Array, axis: Axis = None, *, correction: float = 0, keepdims: bool = 
     flops=lambda call: 4 * call.spec(0).size, reduces=count_of,
 )  # fmt: skip
 def std(x: Array, axis: Axis = None, *, correction: float = 0, keepdims: bool = False) -> Array:
-    """Standard deviation over axes, the square root of `var`; its gradient at 0 is NaN."""
+    """Return the standard deviation over axes, the square root of `var`; its gradient at 0 is NaN."""
     y, m = _moments("std", x, axis, correction)
     y = np.sqrt(y)
     return (y if keepdims else y.reshape(reduced_shape(x.shape, reduced_axes("std", axis, x.ndim), False))), m

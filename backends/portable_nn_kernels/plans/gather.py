@@ -12,8 +12,8 @@ from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Define, ErrorWord, In, Launch, Out, Plan, Profile, Ref
 
 from . import plans
-from .extremum import Steps
 from .copies import bits, copy_launch
+from .extremum import Steps
 from .lines import compute
 
 _BLOCK = 64  # SORT_BLOCK of gather.c
