@@ -28,6 +28,7 @@ _LIKE = (
     s("other dtype", A((3, 300)), dtype="int32"),
     s("to half", A((7,)), dtype="bfloat16"),
 )
+_LIKE_BAD = (bad("dtype", DTypeError, "datetime64", A((2,)), dtype="datetime64[s]"),)
 _LIKE_BENCH = (bench("activation", A((32, 64, 56, 56))),)
 
 
@@ -109,7 +110,7 @@ def astype(x: Array, dtype: Any, *, copy: bool = True) -> Array:
         return x.astype(dtypes.canonical(dtype), copy=copy)
 
 
-@op(out=lambda x, dtype: _like("zeros_like", x, dtype), integer_outputs=("y",), samples=_LIKE, bench=_LIKE_BENCH, flops=lambda call: 0)
+@op(out=lambda x, dtype: _like("zeros_like", x, dtype), integer_outputs=("y",), samples=_LIKE, bad=_LIKE_BAD, bench=_LIKE_BENCH, flops=lambda call: 0)
 def zeros_like(x: Array, *, dtype: Any = None) -> Array:
     """Return zeros of the shape of `x`, whose values are not read.
 
@@ -127,7 +128,7 @@ def zeros_like(x: Array, *, dtype: Any = None) -> Array:
     return np.zeros(x.shape, setting_dtype("zeros_like", dtype) or x.dtype)
 
 
-@op(out=lambda x, dtype: _like("ones_like", x, dtype), integer_outputs=("y",), samples=_LIKE, bench=_LIKE_BENCH, flops=lambda call: 0)
+@op(out=lambda x, dtype: _like("ones_like", x, dtype), integer_outputs=("y",), samples=_LIKE, bad=_LIKE_BAD, bench=_LIKE_BENCH, flops=lambda call: 0)
 def ones_like(x: Array, *, dtype: Any = None) -> Array:
     """Return ones of the shape of `x`, whose values are not read; see `zeros_like`."""
     return np.ones(x.shape, setting_dtype("ones_like", dtype) or x.dtype)

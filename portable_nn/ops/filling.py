@@ -99,6 +99,7 @@ def _full_vjp(c: Saved, g: Any) -> dict[str, Any]:
         bad("float into int", DTypeError, ("float", "int32"), (2,), 0.5, dtype="int32"),
         bad("negative", ShapeError, "(-2,)", (-2,), 1.0),
     ),
+    bench=(bench("activation", (32, 64, 56, 56), 0.5),),
     flops=lambda call: 0,
 )
 def full(shape: int | Sequence[int], fill_value: ArrayOrScalar, *, dtype: Any = None) -> Array:
