@@ -1,4 +1,7 @@
-"""Axes: adding, dropping, merging, turning round and moving them. All of these are views, `flatten` where strides allow."""
+"""Axes: adding, dropping, merging, turning round and moving them. All of these are views, `flatten` where strides allow.
+
+Over 250 lines because each op carries its record and its page.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Arrays from a shape alone (full, arange, eye ...), on the chosen backend, and triangles of matrices."""
+"""Arrays from a shape alone (full, arange, eye ...), on the chosen backend, and triangles of matrices.
+
+Over 250 lines because each op carries its record and its page.
+"""
 
 from __future__ import annotations
 

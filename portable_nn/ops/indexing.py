@@ -1,4 +1,7 @@
-"""Indexing and choice: basic indexing as views, its gradient, `where` and `clamp`."""
+"""Indexing and choice: basic indexing as views, its gradient, `where` and `clamp`.
+
+Over 250 lines because each op carries its record and its page.
+"""
 
 from __future__ import annotations
 

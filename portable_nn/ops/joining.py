@@ -1,4 +1,7 @@
-"""Joining: several arrays in one, borders around one, and what is made of these (stack, split, roll, tile, repeat)."""
+"""Joining: several arrays in one, borders around one, and what is made of these (stack, split, roll, tile, repeat).
+
+Over 250 lines because each op carries its record and its page.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Element ``e`` in C order of a draw reads word ``e % 4`` of block ``e // 4`` (float64: two words from ``2 e`` on), so a larger
 draw with the same key begins with the smaller one.
+
+Over 250 lines because each op carries its record and its page.
 """
 
 from __future__ import annotations
