@@ -99,10 +99,10 @@ class DeviceBackend(Backend):
 
     def write(self, target: Any, value: Any) -> None:
         """Copy `value` into `target`, an array or view of the same shape, converting the dtype."""
-        key = (target.spec, value.spec)
+        key = (self.spec_of(target), self.spec_of(value))
         bound = self._writes.get(key)
         if bound is None:
-            launch = copy_launch(value.spec, In(0), target.spec, Out(0), self.profile)
+            launch = copy_launch(key[1], In(0), key[0], Out(0), self.profile)
             bound = self._writes[key] = self.bind(launch, _slots(launch, 1, 1))
         bound((value, target))
 

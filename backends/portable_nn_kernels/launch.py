@@ -117,6 +117,8 @@ class Profile:
         Arithmetic on that type. float16 *storage* works everywhere.
     vector : int
         float32 lanes of the widest useful vector (CPU-shaped kernels).
+    warp : int
+        Threads that run in lockstep, 0 where unknown. For overrides only: shared kernel text assumes no warp size.
     """
 
     shape: Literal["cpu", "gpu"]
@@ -128,3 +130,4 @@ class Profile:
     float64: bool = True
     float16: bool = False
     vector: int = 16
+    warp: int = 0

@@ -17,20 +17,13 @@ import pyopencl as cl
 
 from portable_nn.core.errors import ArgumentError, BackendError
 from portable_nn_kernels.launch import Const, ErrorWord, Launch, Ref, Value
+from portable_nn_kernels.scalars import SCALAR
 
 if TYPE_CHECKING:
     from .opencl import OpenCLBackend
 
 _PACK = {tag: Struct(f"={char}").pack for tag, char in
          {"i32": "i", "i64": "q", "u32": "I", "u64": "Q", "f32": "f", "f64": "d"}.items()}  # fmt: skip
-_SCALAR: dict[str, Callable[[Any], Any]] = {
-    "i32": np.int32,
-    "i64": np.int64,
-    "u32": np.uint32,
-    "u64": np.uint64,
-    "f32": np.float32,
-    "f64": np.float64,
-}
 _pack_offset = _PACK["i64"]
 
 
@@ -61,7 +54,7 @@ def bind(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]) ->
             kernel.set_arg(at + 1, np.int64(0))
             at += 2
         elif isinstance(arg, Const):
-            kernel.set_arg(at, _SCALAR[arg.tag](arg.value))
+            kernel.set_arg(at, SCALAR[arg.tag](arg.value))
             at += 1
         elif isinstance(arg, Value):
             assert slot is not None

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,13 @@ import pyopencl as cl
 
 from portable_nn.core import dtypes
 from portable_nn.core.array import DeviceArray
-from portable_nn.core.backend import DeviceInfo, Prepared
-from portable_nn.core.call import Call
+from portable_nn.core.backend import DeviceInfo
 from portable_nn.core.errors import ArgumentError, BackendError, DTypeError
-from portable_nn.core.op import Op
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.device import DeviceBackend
-from portable_nn_kernels.launch import Launch, Plan, Profile
+from portable_nn_kernels.host import gathered, span
+from portable_nn_kernels.launch import Launch, Profile
+from portable_nn_kernels.timing import KernelTime as KernelTime
+from portable_nn_kernels.timing import TimedBackend
 
 from . import devices as found_devices
 from .binding import bind
@@ -36,20 +35,9 @@ from .programs import Programs
 # the second copy would cost more than the wait.
 _ASYNC_BYTES = 1 << 20
 _UPLOADS = 64  # host copies kept in flight
-_NO_OP: tuple[str, tuple[int, ...]] = ("", ())  # name, bytes of each operand, output and scratch array
 
 
-@dataclass(frozen=True, slots=True)
-class KernelTime:
-    """One launch, timed by the device: kernel, the op it belongs to, nanoseconds, bytes of the arrays it was given."""
-
-    kernel: str
-    op: str
-    ns: int
-    bytes: int
-
-
-class OpenCLBackend(DeviceBackend):
+class OpenCLBackend(TimedBackend):
     """Ops on an OpenCL device.
 
     Parameters
@@ -79,7 +67,6 @@ class OpenCLBackend(DeviceBackend):
         self.events: list[tuple[str, str, int, Any]] | None = None
         self.poison: int | None = None  # a byte that fills every new allocation: tests find unwritten outputs
         self._uploads: deque[Any] = deque(maxlen=_UPLOADS)
-        self._planned = _NO_OP
         self._take = self.pool.take
 
     def __repr__(self) -> str:
@@ -154,22 +141,13 @@ class OpenCLBackend(DeviceBackend):
         if spec.size == 0:
             self.error_word.check(self.queue)
             return np.empty(spec.shape, spec.dtype)
-        low = high = 0
-        if not spec.contiguous:
-            reach = [(n - 1) * s for n, s in zip(spec.shape, spec.strides, strict=True)]
-            low, high = sum(min(r, 0) for r in reach), sum(max(r, 0) for r in reach)
-        else:
-            high = spec.size - 1
+        low, high = span(spec)
         # The range of memory that covers the array, as it lies; strides are applied on the host.
         flat = np.empty(high - low + 1, spec.dtype)
-        size = spec.dtype.itemsize
-        cl.enqueue_copy(self.queue, _bytes(flat), x.storage.buffer, src_offset=(x.offset + low) * size)
+        cl.enqueue_copy(self.queue, _bytes(flat), x.storage.buffer, src_offset=(x.offset + low) * spec.dtype.itemsize)
         self._uploads.clear()
         self.error_word.check(self.queue)
-        if spec.contiguous:
-            return flat.reshape(spec.shape)
-        strided = np.lib.stride_tricks.as_strided(flat[-low:], spec.shape, [s * size for s in spec.strides])
-        return np.array(strided, order="C")
+        return gathered(flat, spec, low)
 
     def synchronize(self) -> None:
         """Wait for all launches, and raise what they reported."""
@@ -178,25 +156,6 @@ class OpenCLBackend(DeviceBackend):
         self.error_word.check(self.queue)
 
     # -- launches -------------------------------------------------------------------------------------------------
-
-    def plan(self, op: Op, call: Call) -> Plan:
-        """Return the launches of `call`; remember whose they are for error messages and profiles."""
-        plan = super().plan(op, call)
-        specs = (*call.inputs, *call.outputs, *plan.scratch)
-        self._planned = (op.name, tuple(s.nbytes if isinstance(s, Spec) else 0 for s in specs))
-        return plan
-
-    def prepare(self, op: Op, call: Call) -> Prepared:
-        """Plan, bind, and return what allocates and launches."""
-        try:
-            return super().prepare(op, call)
-        finally:
-            self._planned = _NO_OP  # what is bound outside a call (writes into arrays) has no op
-
-    def described(self, slots: Sequence[int | None]) -> tuple[str, int]:
-        """Return op and bytes of the launch being bound, whose arguments lie at `slots`."""
-        op, sizes = self._planned
-        return op, sum(sizes[s] for s in {s for s in slots if s is not None} if s < len(sizes))
 
     def bind(self, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:
         """Build the kernel, preset its constants, and return what launches it."""

@@ -344,8 +344,9 @@ def foreign(op_name: str, value: Any) -> tuple[Any, Backend]:
         return np.asarray(value), host_backend(op_name)
     library = type(value).__module__.partition(".")[0]
     if library == "cupy":
-        chosen = selection.explicit()
-        return value, selection.get("numba" if chosen == "numba" else "cupy")
+        if selection.explicit() == "numba":
+            return value, selection.get("numba")
+        return value, selection.get("cupy", str(value.data.device_id))
     if library == "pyopencl" and hasattr(value, "cl_context"):
         backend = selection.get("opencl")
         return backend.wrap(value), backend  # type: ignore[attr-defined]

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from portable_nn.core import device_errors, dtypes
 from portable_nn.core.array import DeviceArray
 from portable_nn.core.backend import DeviceInfo
-from portable_nn.core.errors import ArgumentError, BackendError, DeviceValueError
+from portable_nn.core.errors import BackendError, DeviceValueError
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.device import DeviceBackend
 from portable_nn_kernels.launch import Const, ErrorWord, Launch, Profile, Ref, Value
+from portable_nn_kernels.scalars import scalar
 
 from .build import kernel_of
 
@@ -30,7 +31,6 @@ _TYPES = {
     "i32": ctypes.c_int32, "i64": ctypes.c_int64, "u32": ctypes.c_uint32, "u64": ctypes.c_uint64,
     "f32": ctypes.c_float, "f64": ctypes.c_double,
 }  # fmt: skip
-_RANGES = {"i32": (-(2**31), 2**31), "i64": (-(2**63), 2**63), "u32": (0, 2**32), "u64": (0, 2**64)}
 _GRID_LIMITS = (2**31 - 1, 65535, 65535)  # CUDA's, for the grid
 _BLOCK_LIMITS = (1024, 1024, 64)
 
@@ -99,10 +99,10 @@ class CudaOnCpu(DeviceBackend):
                 elif isinstance(arg, ErrorWord):
                     values += [ctypes.c_void_p(self._word.ctypes.data), ctypes.c_int32(arg.code)]
                 elif isinstance(arg, Const):
-                    values.append(scalar(arg.tag, arg.value, launch.kernel))
+                    values.append(_TYPES[arg.tag](scalar(arg.tag, arg.value, launch.kernel).item()))
                 elif isinstance(arg, Value):
                     assert slot is not None
-                    values.append(scalar(arg.tag, given[slot], launch.kernel))
+                    values.append(_TYPES[arg.tag](scalar(arg.tag, given[slot], launch.kernel).item()))
             if self.launched is not None:
                 self.launched.append(launch.kernel)
             kernel(launch.groups, launch.size, values, self.reverse)
@@ -146,13 +146,3 @@ class CudaOnCpu(DeviceBackend):
     def devices(self) -> list[DeviceInfo]:
         """Return the one device."""
         return [DeviceInfo(self.device, "gpu", "g++")]
-
-
-def scalar(tag: str, value: Any, kernel: str) -> Any:
-    """Return a Python scalar as a ctypes object; floats round and overflow as in NumPy."""
-    if tag in _RANGES:
-        low, high = _RANGES[tag]
-        if not low <= value < high:
-            raise ArgumentError(f"{kernel}: the scalar {value!r} does not fit {tag}")
-        return _TYPES[tag](int(value))
-    return _TYPES[tag](float(value))

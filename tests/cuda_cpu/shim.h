@@ -6,6 +6,7 @@
  * Nothing runs at the same time: a missing barrier shows as a wrong value, because threads run far ahead of each other
  * (first to last, or last to first: see `reverse`), and shared memory is filled with 0xFF before each block.
  * A barrier that not all threads of a block reach, or that they reach on different lines, is reported, not passed. */
+#define PNN_LINKAGE static
 #define __global__
 #define __device__
 #define __forceinline__ inline

@@ -23,7 +23,10 @@ typedef double f64;
 #define DEVICE static __device__ __forceinline__
 #define BARRIER() __syncthreads()
 
-#define KERNEL(name, x, y, z) extern "C" __global__ __launch_bounds__((x) * (y) * (z)) void name
+#ifndef PNN_LINKAGE /* `static` where a compiler for CPUs runs one kernel of a file and may drop the others */
+#define PNN_LINKAGE extern "C"
+#endif
+#define KERNEL(name, x, y, z) PNN_LINKAGE __global__ __launch_bounds__((x) * (y) * (z)) void name
 
 #define PNN_GROUP_ID_0 blockIdx.x
 #define PNN_GROUP_ID_1 blockIdx.y

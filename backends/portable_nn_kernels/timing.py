@@ -1,0 +1,51 @@
+"""Whose launch is it? What profiles and error messages say of a launch: its op, and the bytes of its arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from portable_nn.core.backend import Prepared
+from portable_nn.core.call import Call
+from portable_nn.core.op import Op
+from portable_nn.core.spec import Spec
+
+from .device import DeviceBackend
+from .launch import Plan
+
+_NO_OP: tuple[str, tuple[int, ...]] = ("", ())  # name, bytes of each operand, output and scratch array
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTime:
+    """One launch, timed by the device: kernel, the op it belongs to, nanoseconds, bytes of the arrays it was given."""
+
+    kernel: str
+    op: str
+    ns: int
+    bytes: int
+
+
+class TimedBackend(DeviceBackend):
+    """A device backend that knows, while it binds a launch, which call the launch belongs to."""
+
+    _planned = _NO_OP
+
+    def plan(self, op: Op, call: Call) -> Plan:
+        """Return the launches of `call`; remember whose they are."""
+        plan = super().plan(op, call)
+        specs = (*call.inputs, *call.outputs, *plan.scratch)
+        self._planned = (op.name, tuple(s.nbytes if isinstance(s, Spec) else 0 for s in specs))
+        return plan
+
+    def prepare(self, op: Op, call: Call) -> Prepared:
+        """Plan, bind, and return what allocates and launches."""
+        try:
+            return super().prepare(op, call)
+        finally:
+            self._planned = _NO_OP  # what is bound outside a call (writes into arrays) has no op
+
+    def described(self, slots: Sequence[int | None]) -> tuple[str, int]:
+        """Return op and bytes of the launch being bound, whose arguments lie at `slots`."""
+        op, sizes = self._planned
+        return op, sum(sizes[s] for s in {s for s in slots if s is not None} if s < len(sizes))
