@@ -69,6 +69,17 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
 
     Equal shapes and float dtypes (PyTorch broadcasts with a warning, here it is an error); the mean of nothing is NaN.
     Costs 3 flop per element.
+
+    Parameters
+    ----------
+    input, target : array
+        Equal shapes, one real floating dtype.
+    reduction : "mean", "sum" or "none"
+
+    Returns
+    -------
+    array
+        0-d, or the shape of `input` for "none"; dtype of `input`.
     """
     return _reduced((input - target) ** 2, reduction)
 
@@ -78,7 +89,19 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
     flops=lambda call: 3 * call.spec(0).size, reduces=lambda call: call.spec(0).size,
 )  # fmt: skip
 def l1_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
-    """Mean absolute error: ``loss = (1 / n) Σ_i |x[i] - t[i]|``; see `mse_loss`. The gradient where x = t is 0."""
+    """Mean absolute error: ``loss = (1 / n) Σ_i |x[i] - t[i]|``; see `mse_loss`. The gradient where x = t is 0.
+
+    Parameters
+    ----------
+    input, target : array
+        Equal shapes, one real floating dtype.
+    reduction : "mean", "sum" or "none"
+
+    Returns
+    -------
+    array
+        0-d, or the shape of `input` for "none"; dtype of `input`.
+    """
     return _reduced(np.abs(input - target), reduction)
 
 

@@ -113,6 +113,22 @@ def embedding_grad(g: Array, input: Array, num_embeddings: int, padding_idx: int
     """Gradient of `embedding` by its table: ``z[v, d] = Σ_n [input[n] = v] g[n, d]``; 0 in row `padding_idx`.
 
     Indices are sorted stably, then each row adds its run in the order of the positions: deterministic, no atomics.
+
+    Parameters
+    ----------
+    g : array
+        Cotangent; shape of `input` with the features appended, real floating.
+    input : array
+        Integers in [0, num_embeddings).
+    num_embeddings : int
+        Rows of the table.
+    padding_idx : int, optional
+        Row that gets 0.
+
+    Returns
+    -------
+    array
+        Shape (num_embeddings, features), dtype of `g`.
     """
     check_indices("embedding_grad", input, num_embeddings)
     made = np.zeros((num_embeddings, g.shape[-1]), g.dtype)
@@ -159,6 +175,20 @@ def one_hot(x: Array, num_classes: int, dtype: Any = "int64") -> Array:
     """One-hot vectors: ``y[n, c] = 1 if x[n] = c else 0``, the classes appended as last axis; no gradient.
 
     `x` holds integers in [0, num_classes); int64 by default, as in PyTorch.
+
+    Parameters
+    ----------
+    x : array
+        Integers, any shape.
+    num_classes : int
+        At least 1; not inferred from the values.
+    dtype : dtype
+        bool, integer or real floating.
+
+    Returns
+    -------
+    array
+        Shape of `x` with the classes appended.
     """
     check_indices("one_hot", x, num_classes)
     return (x[..., None] == np.arange(num_classes)).astype(setting_dtype(dtype=dtype, op_name="one_hot"))

@@ -13,7 +13,7 @@ from ..core.axes import reduced_axes, reduced_shape
 from ..core.errors import DTypeError, SettingError, ShapeError
 from ..core.op import op
 from ..core.registry import find
-from ..core.samples import A, bad, s
+from ..core.samples import A, bad, bench, s
 from ..core.spec import Spec
 from ..core.tape import Saved
 from .reduction import BAD_AXIS, BENCH, NAN_SAMPLE, Axis, axes_samples, element_flops, reduced
@@ -51,6 +51,20 @@ def max(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
 
     Integer or real floating dtypes; an axis of length 0 raises. The gradient is shared equally among the elements that
     are the largest (or, if that is NaN, among the NaN), as `maximum` does. One comparison per element.
+
+    Parameters
+    ----------
+    x : array
+        Integer or real floating.
+    axis : int, tuple of int or None
+        Axes reduced over; None means all, () none.
+    keepdims : bool
+        Keep the reduced axes with length 1.
+
+    Returns
+    -------
+    array
+        Shape of `x` without the reduced axes; dtype of `x`.
     """
     return np.asarray(np.max(x, axis=reduced_axes("max", axis, x.ndim), keepdims=keepdims))
 
@@ -60,7 +74,22 @@ def max(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
     samples=(*axes_samples(unique=True, empty=False), NAN_SAMPLE, _TIES, _INTS, _BYTES), bad=(*BAD_AXIS, _EMPTY), bench=BENCH[:2], flops=element_flops,
 )  # fmt: skip
 def min(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """Smallest element over axes: ``y[k] = min_r x[k, r]``; NaN if one is NaN. See `max`."""
+    """Smallest element over axes: ``y[k] = min_r x[k, r]``; NaN if one is NaN. See `max`.
+
+    Parameters
+    ----------
+    x : array
+        Integer or real floating.
+    axis : int, tuple of int or None
+        Axes reduced over; None means all, () none.
+    keepdims : bool
+        Keep the reduced axes with length 1.
+
+    Returns
+    -------
+    array
+        Shape of `x` without the reduced axes; dtype of `x`.
+    """
     return np.asarray(np.min(x, axis=reduced_axes("min", axis, x.ndim), keepdims=keepdims))
 
 
@@ -77,6 +106,7 @@ def _grad_out(g: Spec, x: Spec, y: Spec) -> Spec:
     samples=(
         s("rows", A((2, 1)), A((2, 4), values=(1.0, 3.0, 3.0, 0.0, 2.0, 2.0, 2.0, -1.0)), A((2, 1), values=(3.0, 2.0)), gradient=False, why="steps"),
         s("columns", A((1, 3)), A((2, 3), values=(1.0, 0.0, 5.0, 1.0, -1.0, 6.0)), A((1, 3), values=(1.0, 0.0, 6.0)), gradient=False, why="steps"),
+        s("views", A((3, 1)), A((3, 2), values=(1.0, 0.0, 5.0, 1.0, -1.0, 6.0), view="transposed"), A((3, 1), values=(1.0, 5.0, 6.0)), gradient=False, why="steps"),
         s("NaN", A((1,)), A((3,), values=(1.0, float("nan"), float("nan"))), A((1,), values=(float("nan"),)), gradient=False, why="steps"),
         s("empty", A((0, 1)), A((0, 3)), A((0, 1)), gradient=False, why="empty"),
     ),
@@ -87,6 +117,20 @@ def extremum_grad(g: Array, x: Array, y: Array) -> Array:
     """Gradient of `max` and `min`: ``z[k, r] = g[k] / #{r' : x[k, r'] = y[k]}`` where ``x[k, r] = y[k]``, else 0.
 
     NaN counts as equal to NaN. g and y keep the reduced axes with length 1.
+
+    Parameters
+    ----------
+    g : array
+        Cotangent of the extremum.
+    x : array
+        What was reduced; real floating.
+    y : array
+        The extremum.
+
+    Returns
+    -------
+    array
+        Shape and dtype of `x`.
     """
     axes = tuple(i for i, n in enumerate(y.shape) if n == 1)
     same = (x == y) | ((x != x) & (y != y))
@@ -115,13 +159,42 @@ def argmax(x: Array, axis: int | None = None, *, keepdims: bool = False) -> Arra
     """Place of the largest element along an axis, int64; the first of equals; the first NaN if there is one.
 
     Integer or real floating dtypes. None takes the place in the flattened array (C order). No gradient.
+
+    Parameters
+    ----------
+    x : array
+        Integer or real floating; the axis is not empty.
+    axis : int or None
+        One axis; None flattens in C order.
+    keepdims : bool
+        Keep the reduced axis with length 1.
+
+    Returns
+    -------
+    array
+        int64.
     """
     return np.asarray(np.argmax(x, axis=axis, keepdims=keepdims))
 
 
 @op(out=partial(_arg_out, "argmin"), integer_outputs=("y",), samples=_ARG_SAMPLES, bad=_ARG_BAD, bench=BENCH[1:2], flops=lambda c: 2 * c.spec(0).size)
 def argmin(x: Array, axis: int | None = None, *, keepdims: bool = False) -> Array:
-    """Place of the smallest element along an axis; see `argmax`."""
+    """Place of the smallest element along an axis; see `argmax`.
+
+    Parameters
+    ----------
+    x : array
+        Integer or real floating; the axis is not empty.
+    axis : int or None
+        One axis; None flattens in C order.
+    keepdims : bool
+        Keep the reduced axis with length 1.
+
+    Returns
+    -------
+    array
+        int64.
+    """
     return np.asarray(np.argmin(x, axis=axis, keepdims=keepdims))
 
 
@@ -139,14 +212,46 @@ _TRUTH = (
     s("empty", A((0, 3), dtype="bool"), axis=0),
 )
 
+_TRUTH_BENCH = (bench("finite", A((1024, 1024), dtype="bool")),)
 
-@op(out=partial(_truth_out, "any"), integer_outputs=("y",), samples=_TRUTH, bad=BAD_AXIS, flops=element_flops)
+
+@op(out=partial(_truth_out, "any"), integer_outputs=("y",), samples=_TRUTH, bad=BAD_AXIS, bench=_TRUTH_BENCH, flops=element_flops)
 def any(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """Whether any element over axes is not zero (NaN is not zero), as bool; false for an empty axis."""
+    """Whether any element over axes is not zero (NaN is not zero), as bool; false for an empty axis.
+
+    Parameters
+    ----------
+    x : array
+        bool, integer or real floating.
+    axis : int, tuple of int or None
+        Axes reduced over; None means all, () none.
+    keepdims : bool
+        Keep the reduced axes with length 1.
+
+    Returns
+    -------
+    array
+        Shape of `x` without the reduced axes; bool, so there is no gradient.
+    """
     return np.asarray(np.any(x, axis=reduced_axes("any", axis, x.ndim), keepdims=keepdims))
 
 
-@op(out=partial(_truth_out, "all"), integer_outputs=("y",), samples=_TRUTH, bad=BAD_AXIS, flops=element_flops)
+@op(out=partial(_truth_out, "all"), integer_outputs=("y",), samples=_TRUTH, bad=BAD_AXIS, bench=_TRUTH_BENCH, flops=element_flops)
 def all(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """Whether all elements over axes are not zero, as bool; true for an empty axis."""
+    """Whether all elements over axes are not zero, as bool; true for an empty axis.
+
+    Parameters
+    ----------
+    x : array
+        bool, integer or real floating.
+    axis : int, tuple of int or None
+        Axes reduced over; None means all, () none.
+    keepdims : bool
+        Keep the reduced axes with length 1.
+
+    Returns
+    -------
+    array
+        Shape of `x` without the reduced axes; bool, so there is no gradient.
+    """
     return np.asarray(np.all(x, axis=reduced_axes("all", axis, x.ndim), keepdims=keepdims))

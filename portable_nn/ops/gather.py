@@ -79,6 +79,11 @@ def take(x: Array, indices: Array, axis: int = 0) -> Array:
         One axis, integer dtype, values in [0, n): negative ones are out of range.
     axis : int
 
+    Returns
+    -------
+    array
+        Shape of `x` with as many slices along `axis` as indices; dtype of `x`.
+
     Raises
     ------
     DeviceValueError
@@ -122,6 +127,21 @@ def take_grad(g: Array, indices: Array, size: int, axis: int = 0) -> Array:
     """Gradient of `take`: ``y[.., v, ..] = Σ_j [indices[j] = v] g[.., j, ..]``, `size` long along `axis`.
 
     Indices are sorted stably, then each v adds its run: the order is that of the positions, on every device.
+
+    Parameters
+    ----------
+    g : array
+        Cotangent of `take`; real floating.
+    indices : array
+        One index per slice of `g` along `axis`.
+    size : int
+        Length of the result along `axis`.
+    axis : int
+
+    Returns
+    -------
+    array
+        Shape of `g` with `size` along `axis`; dtype of `g`.
     """
     at = axis % g.ndim
     check_indices("take_grad", indices, size)
@@ -197,7 +217,23 @@ def _along_grad_out(g: Spec, indices: Spec, size: Any, dim: Any) -> Spec:
     reduces=lambda call: call.spec(1).shape[call.settings["dim"]],
 )  # fmt: skip
 def take_along_dim_grad(g: Array, indices: Array, size: int, dim: int) -> Array:
-    """Gradient of `take_along_dim`: ``y[k, v] = Σ_j [indices[k, j] = v] g[k, j]``, `size` long along `dim`; j in order."""
+    """Gradient of `take_along_dim`: ``y[k, v] = Σ_j [indices[k, j] = v] g[k, j]``, `size` long along `dim`; j in order.
+
+    Parameters
+    ----------
+    g : array
+        Cotangent of `take_along_dim`; real floating.
+    indices : array
+        Shape of `g`.
+    size : int
+        Length of the result along `dim`.
+    dim : int
+
+    Returns
+    -------
+    array
+        Shape of `g` with `size` along `dim`; dtype of `g`.
+    """
     at = dim % g.ndim
     check_indices("take_along_dim_grad", indices, size)
     hit = np.moveaxis(indices, at, -1)[..., None] == np.arange(size)

@@ -293,6 +293,8 @@ def cross_entropy_grad(
     ----------
     g : array
         Cotangent of the loss.
+    input, target, weight, ignore_index, reduction, label_smoothing
+        As in `cross_entropy`.
     lse, total : array
         Residuals of `cross_entropy`: log-sum-exp per row, and the divisor of the mean.
 
@@ -356,6 +358,7 @@ def _nll_grad_out(g: Spec, target: Spec, total: Spec, weight: Spec | None, shape
         s("none, images", A((2, 3)), A((2, 3), dtype="int64", values=(0, 1, -100, 4, 4, 2)), A((), 1.0, 2.0), None, (2, 5, 3), reduction="none"),
         s("sum, long", A(()), _labels((2,), 300), A((), 1.0, 2.0), None, (2, 300), reduction="sum"),
         s("one sample", A(()), _labels((), 5), A((), 1.0, 2.0), None, (5,)),
+        s("ignored, views", A((4,), view="reversed"), _labels((4,), 5, view="strided"), A((), 1.0, 2.0), None, (4, 5), 2, reduction="none"),
         s("empty", A(()), _labels((0,), 5), A((), 1.0, 2.0), None, (0, 5)),
     ),
     flops=lambda call: call.spec(1).size,
@@ -364,7 +367,24 @@ def nll_loss_grad(
     g: Array, target: Array, total: Array, weight: Array | None = None, shape: tuple[int, ...] = (), ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Array:  # fmt: skip
-    """Gradient of `nll_loss` by its input of `shape`: ``z[n, c] = -h[n] w[c] [c = t[n]]``, h as in `cross_entropy_grad`."""
+    """Gradient of `nll_loss` by its input of `shape`: ``z[n, c] = -h[n] w[c] [c = t[n]]``, h as in `cross_entropy_grad`.
+
+    Parameters
+    ----------
+    g : array
+        Cotangent of the loss.
+    target, weight, ignore_index, reduction
+        As in `nll_loss`.
+    total : array
+        Its residual: the divisor of the mean.
+    shape : tuple of int
+        Shape of the log-probabilities.
+
+    Returns
+    -------
+    array
+        Of `shape`, dtype of `g`.
+    """
     counts, _ = row_weights("nll_loss_grad", np.broadcast_to(g.dtype.type(0), shape), target, weight, ignore_index, 0.0)
     h = (g / total if reduction == "mean" else g)[..., None]
     return np.moveaxis(-h * counts, -1, class_axis(len(shape))).astype(g.dtype)

@@ -250,13 +250,31 @@ def _prod_vjp(c: Saved, g: Any) -> dict[str, Any]:
     vjp=_prod_vjp, saves=("x",),
     samples=(
         *axes_samples(0.9, 1.1), NAN_SAMPLE, s("int", A((4, 5), dtype="int32", low=-3, high=4), axis=0),
+        s("half to float", A((3, 5), dtype="float16"), axis=1, dtype="float32", gradient=False, why="the operand is float16"),
         s("one zero", A((2, 3), values=(2.0, 0.0, 3.0, 1.0, 2.0, 3.0)), axis=1),
         s("two zeros", A((2, 3), values=(0.0, 0.0, 3.0, 0.0, 2.0, 0.0)), axis=1, gradient=False, why="0, where differences leave a step squared"),
     ),
     bad=BAD_AXIS, bench=BENCH[1:2], flops=element_flops, reduces=count_of,
 )  # fmt: skip
 def prod(x: Array, axis: Axis = None, *, keepdims: bool = False, dtype: Any = None) -> Array:
-    """Product over axes: ``y[k] = Π_r x[k, r]``; 1 for an empty axis; dtypes as for `sum`. Integers wrap."""
+    """Product over axes: ``y[k] = Π_r x[k, r]``; 1 for an empty axis; dtypes as for `sum`. Integers wrap.
+
+    Parameters
+    ----------
+    x : array
+        Integer or real floating.
+    axis : int, tuple of int or None
+        Axes reduced over; None means all, () none.
+    keepdims : bool
+        Keep the reduced axes with length 1.
+    dtype : dtype, optional
+        Of the result; by default as for `sum`.
+
+    Returns
+    -------
+    array
+        Shape of `x` without the reduced axes; dtype as asked.
+    """
     wide = _sum_dtype("prod", Spec(x.shape, x.dtype), dtype)
     return np.asarray(np.prod(x, axis=reduced_axes("prod", axis, x.ndim), keepdims=keepdims, dtype=wide))
 
@@ -272,7 +290,7 @@ def _prod_grad_out(g: Spec, x: Spec) -> Spec:
 @op(
     out=_prod_grad_out, outputs=("z",),
     samples=(
-        s("rows", A((2, 1)), A((2, 5), 0.5, 2.0)), s("columns", A((1, 40)), A((3, 40), 0.5, 2.0)),
+        s("rows", A((2, 1)), A((2, 5), 0.5, 2.0)), s("views", A((33, 1)), A((33, 5), 0.5, 2.0, view="transposed")), s("columns", A((1, 40)), A((3, 40), 0.5, 2.0)),
         s("zeros", A((3, 1)), A((3, 3), values=(2.0, 0.0, 3.0, 0.0, 0.0, 3.0, 1.0, 2.0, 4.0)), gradient=False, why="no second gradient"),
     ),
     flops=lambda call: 4 * call.spec(1).size, reduces=lambda call: call.spec(1).size // max(call.spec(0).size, 1),
@@ -281,6 +299,18 @@ def prod_grad(g: Array, x: Array) -> Array:
     """Gradient of `prod`: ``z[k, r] = g[k] Π_{r' ≠ r} x[k, r']``, with zeros counted, not divided by.
 
     `g` keeps the reduced axes with length 1.
+
+    Parameters
+    ----------
+    g : array
+        Cotangent of the product.
+    x : array
+        What was multiplied; real floating.
+
+    Returns
+    -------
+    array
+        Shape and dtype of `x`.
     """
     axes = sum_to_axes(x.shape, g.shape)
     zero = x == 0
@@ -332,6 +362,22 @@ def var(x: Array, axis: Axis = None, *, correction: float = 0, keepdims: bool = 
 
     Real floating dtypes; computed in two passes, so that a large mean does no harm; NaN or inf if ``R <= correction``.
     The array API's default correction is 0, PyTorch's 1. Costs 4 flop per element.
+
+    Parameters
+    ----------
+    x : array
+        Real floating.
+    axis : int, tuple of int or None
+        Axes reduced over; None means all, () none.
+    keepdims : bool
+        Keep the reduced axes with length 1.
+    correction : int or float
+        Taken from the number of terms.
+
+    Returns
+    -------
+    array
+        Shape of `x` without the reduced axes; dtype of `x`.
     """
     y, m = _moments("var", x, axis, correction)
     return (y if keepdims else y.reshape(reduced_shape(x.shape, reduced_axes("var", axis, x.ndim), False))), m
@@ -342,7 +388,24 @@ def var(x: Array, axis: Axis = None, *, correction: float = 0, keepdims: bool = 
     flops=lambda call: 4 * call.spec(0).size, reduces=count_of,
 )  # fmt: skip
 def std(x: Array, axis: Axis = None, *, correction: float = 0, keepdims: bool = False) -> Array:
-    """Return the standard deviation over axes, the square root of `var`; its gradient at 0 is NaN."""
+    """Return the standard deviation over axes, the square root of `var`; its gradient at 0 is NaN.
+
+    Parameters
+    ----------
+    x : array
+        Real floating.
+    axis : int, tuple of int or None
+        Axes reduced over; None means all, () none.
+    keepdims : bool
+        Keep the reduced axes with length 1.
+    correction : int or float
+        Taken from the number of terms.
+
+    Returns
+    -------
+    array
+        Shape of `x` without the reduced axes; dtype of `x`.
+    """
     y, m = _moments("std", x, axis, correction)
     y = np.sqrt(y)
     return (y if keepdims else y.reshape(reduced_shape(x.shape, reduced_axes("std", axis, x.ndim), False))), m

@@ -163,7 +163,22 @@ def _softmax_grad_vjp(c: Saved, g: Any) -> dict[str, Any]:
     flops=lambda call: 4 * call.spec(0).size, reduces=_grad_length,
 )  # fmt: skip
 def softmax_grad(g: Array, y: Array, dim: int) -> Array:
-    """Gradient of `softmax`: ``z[k, c] = y[k, c] (g[k, c] - Σ_c' g[k, c'] y[k, c'])``, y the softmax and g its cotangent."""
+    """Gradient of `softmax`: ``z[k, c] = y[k, c] (g[k, c] - Σ_c' g[k, c'] y[k, c'])``, y the softmax and g its cotangent.
+
+    Parameters
+    ----------
+    g : array
+        Cotangent.
+    y : array
+        The softmax; shape and dtype of `g`.
+    dim : int
+        Axis of the softmax.
+
+    Returns
+    -------
+    array
+        Shape and dtype of `y`.
+    """
     return y * (g - np.sum(g * y, axis=dim, keepdims=True))
 
 
@@ -186,7 +201,22 @@ def _log_softmax_grad_vjp(c: Saved, g: Any) -> dict[str, Any]:
     bench=_GRAD_BENCH, flops=lambda call: 4 * call.spec(0).size, reduces=_grad_length,
 )  # fmt: skip
 def log_softmax_grad(g: Array, y: Array, dim: int) -> Array:
-    """Gradient of `log_softmax`: ``z[k, c] = g[k, c] - exp(y[k, c]) Σ_c' g[k, c']``, y the log-softmax, g its cotangent."""
+    """Gradient of `log_softmax`: ``z[k, c] = g[k, c] - exp(y[k, c]) Σ_c' g[k, c']``, y the log-softmax, g its cotangent.
+
+    Parameters
+    ----------
+    g : array
+        Cotangent.
+    y : array
+        The log-softmax; shape and dtype of `g`.
+    dim : int
+        Axis of the softmax.
+
+    Returns
+    -------
+    array
+        Shape and dtype of `y`.
+    """
     with np.errstate(all="ignore"):
         return g - np.exp(y) * np.sum(g, axis=dim, keepdims=True)
 
@@ -219,6 +249,20 @@ def logsumexp(x: Array, dim: int, keepdim: bool = False) -> Array:
 
     Real floating dtypes. -inf for an empty axis or one of nothing but -inf, inf with an inf, NaN with a NaN.
     `keepdim` keeps the axis with length 1. Costs 3 flop per element.
+
+    Parameters
+    ----------
+    x : array
+        Real floating.
+    dim : int
+        Axis summed over.
+    keepdim : bool
+        Keep it with length 1.
+
+    Returns
+    -------
+    array
+        Shape of `x` without the axis; dtype of `x`.
     """
     with np.errstate(all="ignore"):
         m = np.max(x, axis=dim, keepdims=True, initial=-np.inf)
