@@ -7,6 +7,7 @@
  * pnn_sort_blocks, pnn_sort_merge: a stable sort of the indices by rank: within blocks of 64 by counting, then runs of
  * equal length merged by binary search; every work-item finds the place of its own element, nothing is exchanged.
  * pnn_one_hot: y[n, c] = 1 where c = k[n], else 0.
+ * pnn_sort_starts: where the run of each index begins.
  * pnn_sort_sum: z[o, v, i] = the sum over the run of v among the sorted indices, in the order of the positions.
  *
  * Defines: WHAT (which kernel), T, R compute type of T, L tag of the indices, G. Idea: merge path; radix-free
@@ -126,27 +127,32 @@ KERNEL(pnn_one_hot, G, 1, 1)(IN(L, k), OUT(T, y), const i64 n, const i64 size, E
         STORE(T, y, e, c == (i64)LOAD(L, k, row) ? 1 : 0);
     }
 }
-#else
-DEVICE i64 pnn_first(GLOBAL const i64* keys, i64 n, i64 key) {
-    i64 low = 0, high = n;
-    while (low < high) {
-        const i64 middle = (low + high) / 2;
-        if (keys[middle] < key) low = middle + 1;
-        else high = middle;
-    }
-    return low;
-}
-KERNEL(pnn_sort_sum, G, 1, 1)
-(IN(T, g), IN(i64, keys), IN(i64, from), OUT(T, z), const i64 rows, const i64 size, const i64 n, const i64 inner, const i64 skip) {
-    AT_IN(T, g);
+#elif WHAT == 7
+/* starts[v] = how many of the sorted keys are below v, for v in [0, size]. */
+KERNEL(pnn_sort_starts, G, 1, 1)(IN(i64, keys), OUT(i64, starts), const i64 n, const i64 size) {
     AT_IN(i64, keys);
+    AT_OUT(i64, starts);
+    EACH_ITEM(v, size + 1) {
+        i64 low = 0, high = n;
+        while (low < high) {
+            const i64 middle = (low + high) / 2;
+            if (keys[middle] < v) low = middle + 1;
+            else high = middle;
+        }
+        starts[v] = low;
+    }
+}
+#else
+KERNEL(pnn_sort_sum, G, 1, 1)
+(IN(T, g), IN(i64, starts), IN(i64, from), OUT(T, z), const i64 rows, const i64 size, const i64 n, const i64 inner, const i64 skip) {
+    AT_IN(T, g);
+    AT_IN(i64, starts);
     AT_IN(i64, from);
     AT_OUT(T, z);
-    const i64 parts = (inner + G - 1) / G;
-    for (i64 tile = GROUP_ID(0); tile < rows * parts; tile += NUM_GROUPS(0)) {
-        const i64 row = tile / parts, i = (tile - row * parts) * G + LOCAL_ID(0), o = row / size, v = row - o * size;
-        const i64 first = pnn_first(keys, n, v), last = v == skip ? first : pnn_first(keys, n, v + 1);
-        if (i < inner) {
+    for (i64 row = GROUP_ID(0); row < rows; row += NUM_GROUPS(0)) {
+        const i64 o = row / size, v = row - o * size;
+        const i64 first = starts[v], last = v == skip ? first : starts[v + 1];
+        for (i64 i = LOCAL_ID(0); i < inner; i += G) {
             R sum = 0;
             for (i64 block = first; block < last; block += 64) { /* blocked: the error grows with the depth */
                 const i64 stop = block + 64 < last ? block + 64 : last;

@@ -3,7 +3,7 @@
  * The forward kernel reads a line three times (maximum, sum of exponentials, result): from memory once, then from the
  * nearest cache, for lines up to its size; with PER > 0 (GPUs) a work-item keeps its PER elements in registers and
  * memory is read once. The gradient kernel reads both operands twice in the same way. A softmax in float32 or float64
- * (STORE_EXP) stores the exponentials on its second walk, so that exp is taken once.
+ * by groups (STORE_EXP) stores the exponentials on its second walk, so that exp is taken once.
  * No overflow: the maximum is subtracted first. Idea: the usual three-pass softmax.
  *
  * Defines: T storage tag, R its compute type, KIND, G, and those of line.h. */
@@ -38,7 +38,7 @@ KERNEL(pnn_softmax, G, 1, 1)(IN(T, x), OUT(T, z), const i64 lines, const i64 k0s
 #endif
         JOIN(m, R_MAX)
 #if KIND == LOGSUMEXP
-        if (CAT(pnn_isinf_, R)(m)) m = 0;
+        m = CAT(pnn_isinf_, R)(m) ? 0 : m;
 #endif
 #if PER > 0
         WALK(c, if (c < n) sum += EXP(v[slot] - m);)
@@ -49,7 +49,8 @@ KERNEL(pnn_softmax, G, 1, 1)(IN(T, x), OUT(T, z), const i64 lines, const i64 k0s
 #endif
         JOIN(sum, R_SUM)
 #if KIND == LOGSUMEXP
-        if (FIRST_LANE) STORE(T, z, z_line, m + CAT(pnn_log_, R)(sum));
+        const R value = m + CAT(pnn_log_, R)(sum);
+        if (FIRST_LANE) STORE(T, z, z_line, value);
 #elif KIND == LOG_SOFTMAX
         const R shift = CAT(pnn_log_, R)(sum);
 #if PER > 0

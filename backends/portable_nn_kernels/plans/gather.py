@@ -103,10 +103,10 @@ def _segments(call: Call, profile: Profile, outer: int, size: int, inner: int, s
             keys, order, other_keys, other_order = other_keys, other_order, keys, order
             width *= 2
     defines: list[tuple[str, Define]] = [("T", TAGS[g.dtype]), ("R", TAGS[compute(g.dtype)])]
-    args: list[Arg] = [g_ref, keys, order, Out(0), *_numbers(outer * size, size, n, inner, skip)]
-    group = 64 if profile.shape == "cpu" else min(256, profile.group_limit)
-    tiles = outer * size * -(-inner // group)
-    steps.launches.append(_launch("pnn_sort_sum", 5, max(z.size, g.size), args, defines, profile, tiles))
+    starts = steps.reserve(Spec((size + 1,), int64))
+    steps.launches.append(_launch("pnn_sort_starts", 7, size + 1, [keys, starts, *_numbers(n, size)], [], profile))
+    args: list[Arg] = [g_ref, starts, order, Out(0), *_numbers(outer * size, size, n, inner, skip)]
+    steps.launches.append(_launch("pnn_sort_sum", 5, max(z.size, g.size), args, defines, profile, outer * size))
     return steps.plan()
 
 

@@ -31,13 +31,13 @@ def softmax(call: Call, profile: Profile) -> Plan:
         return Plan(())
     grad = kind > 2
     read = [Line(call.spec(i), In(i)) for i in range(2 if grad else 1)]
-    found = lines(x.shape, axis, [*read, Line(out, Out(0))], profile)
+    found = lines(x.shape, axis, [*read, Line(out, Out(0), per_line=call.op == "logsumexp")], profile)
     per = 0
     if profile.shape == "gpu" and not grad and ("LANES", 1) in found.defines:
         need = -(-found.length // found.group)
         per = next((p for p in (1, 2, 4, 8, 16) if need <= p <= _REGISTERS), 0)
     defines: list[tuple[str, Define]] = [("T", TAGS[z.dtype]), ("R", TAGS[compute(z.dtype)]), ("KIND", kind), ("PER", per), *found.defines]
-    if kind == 0 and compute(z.dtype) == z.dtype and not per:
+    if kind == 0 and compute(z.dtype) == z.dtype and not per and ("LANES", 1) in found.defines:
         defines.append(("STORE_EXP", 1))
     steps = [s for i in range(len(read) + 1) for s in found.steps(i)]
     name = "pnn_softmax_grad" if grad else "pnn_softmax"
