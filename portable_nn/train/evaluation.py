@@ -110,11 +110,20 @@ def evaluate(model: Module, batches: Batches | Iterable[Any], between: Callable[
         raise RunError(f"evaluate: the model gives scores that are not finite (image {first}); its weights are damaged")
     predicted = logs.argmax(axis=1)
     return Evaluation(
-        loss=float(-logs[np.arange(len(true)), true].mean()),
+        loss=_mean_loss(logs, true),
         confusion=confusion_matrix(true, predicted, logs.shape[1]),
         predictions=predicted.astype(np.int64),
         confidence=np.exp(logs.max(axis=1)).astype(np.float32),
     )
+
+
+def plain_loss(scores: NDArray[Any], labels: NDArray[np.int64]) -> float:
+    """Return the mean cross-entropy without label smoothing, which compares with that of the test set."""
+    return _mean_loss(_log_softmax(scores), labels)
+
+
+def _mean_loss(logs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    return float(-logs[np.arange(len(labels)), labels].mean())
 
 
 def _log_softmax(scores: NDArray[Any]) -> NDArray[np.float64]:

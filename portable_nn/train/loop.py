@@ -22,7 +22,7 @@ from ..models import check_name
 from ..nn import Module, count_params
 from .checkpoint import CHECKPOINT, ModelInfo, Position, read_checkpoint, write_checkpoint, write_model
 from .config import FIELDS, TrainConfig, load_config
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, evaluate, plain_loss
 from .interrupt import Interrupted, Stop, delayed_interrupts
 from .progress import Logged, Progress, Silent
 from .records import JSONL, MetricsWriter, read_metrics
@@ -252,9 +252,9 @@ class _Run:
             self.progress.advance()
             step = self.state.step
             if self.clock is None or step % config.log_every == 0 or number == total:
-                value = read_loss(loss)
-                self.check(value, step, lr)
-                hits = float((to_numpy(scores).argmax(axis=1) == batch.labels).mean())
+                self.check(read_loss(loss), step, lr)
+                answers = to_numpy(scores)
+                value, hits = plain_loss(answers, batch.labels), float((answers.argmax(axis=1) == batch.labels).mean())
                 now = self.seconds
                 rate = math.nan if last is None else (step - last[0]) * config.batch_size / max(now - last[1], 1e-9)
                 last = (step, now)
