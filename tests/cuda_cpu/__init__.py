@@ -2,7 +2,7 @@
 
 PORTABLE_NN_TEST_BACKENDS=cuda_cpu runs the generated suite on it; PORTABLE_NN_CUDA_CPU_ORDER chooses the order of
 blocks and threads: forward, reverse, or alternate (the default: it changes at every synchronisation, and the suite
-compares two runs of each call bit by bit).
+compares two runs of each call bit by bit). PORTABLE_NN_CUDA_CPU_FLUSH=1 takes subnormal numbers as zero, as -ftz=true does.
 """
 
 from __future__ import annotations

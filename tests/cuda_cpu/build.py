@@ -9,13 +9,13 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from portable_nn.core.errors import BackendError
-from portable_nn_kernels.launch import Define, Launch
+from portable_nn_kernels.launch import Define
 from portable_nn_kernels.source import program_text
 
 # -ffp-contract=off as DIALECT.md demands; -march=native for fused multiply-add and half conversions in hardware.
@@ -60,9 +60,9 @@ def _salt() -> str:
     return version.splitlines()[0] + next((line for line in lines if line.startswith("flags")), platform.node())
 
 
-def full_text(kernel: str, source: str, defines: tuple[tuple[str, Define], ...]) -> str:
-    """Return the C++ file of one kernel."""
-    return "\n".join([_shim(), program_text(source, defines, "cuda"), f"PNN_STUB({kernel})", ""])
+def around(kernel: str, text: str) -> str:
+    """Return the C++ file that runs `kernel`, which is in `text`: CUDA C++, as NVRTC would be given."""
+    return "\n".join([_shim(), text, f"PNN_STUB({kernel})", ""])
 
 
 @cache
@@ -70,8 +70,8 @@ def _shim() -> str:
     return (Path(__file__).parent / "shim.h").read_text(encoding="utf-8")
 
 
-def library(kernel: str, source: str, defines: tuple[tuple[str, Define], ...], sanitized: bool = False) -> Path:
-    """Compile a kernel, or find it in the cache; return the shared library.
+def library(text: str, sanitized: bool = False) -> Path:
+    """Compile the C++ file of a kernel, or find it in the cache; return the shared library.
 
     Raises
     ------
@@ -79,7 +79,6 @@ def library(kernel: str, source: str, defines: tuple[tuple[str, Define], ...], s
         With the compiler's first errors.
     """
     options = (*OPTIONS, *(SANITIZED if sanitized else FAST))
-    text = full_text(kernel, source, defines)
     digest = hashlib.sha256("\n".join([_salt(), *options, text]).encode()).hexdigest()[:40]
     path = cache_folder() / f"{digest}.so"
     if path.exists():
@@ -91,9 +90,7 @@ def library(kernel: str, source: str, defines: tuple[tuple[str, Define], ...], s
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if "error:" in line][:6] or done.stderr.splitlines()[:6]
-            where = "its rendered text" if "\n" in source else source
-            told = " ".join(f"{name}={value}" for name, value in defines)
-            raise BackendError("\n  ".join([f"{kernel}: g++ refused {where} with {told or 'no defines'}:", *errors]))
+            raise BackendError("\n  ".join(["g++ refused the text:", *errors]))
         os.replace(made, path)  # whole or not at all: another process may look at this moment
     return path
 
@@ -103,13 +100,16 @@ class Kernel:
 
     Parameters
     ----------
-    name, source, defines
-        As in `Launch`.
+    name : str
+    text : str
+        CUDA C++ that holds it.
+    sanitized : bool
+        With the address and undefined-behaviour sanitizers.
     """
 
-    def __init__(self, name: str, source: str, defines: tuple[tuple[str, Define], ...], sanitized: bool = False) -> None:
+    def __init__(self, name: str, text: str, sanitized: bool = False) -> None:
         self.name = name
-        loaded = ctypes.CDLL(str(library(name, source, defines, sanitized)))
+        loaded = ctypes.CDLL(str(library(around(name, text), sanitized)))
         sizes = (ctypes.c_int * 256)()
         self.sizes = tuple(sizes[: loaded.pnn_stub_sizes(sizes)])
         loaded.pnn_stub_shared.restype = ctypes.c_ulong
@@ -119,13 +119,24 @@ class Kernel:
         self._run = loaded.pnn_stub
         self._report = (ctypes.c_int * 2)()
 
-    def __call__(self, grid: Sequence[int], block: Sequence[int], values: Sequence[Any], reverse: bool = False) -> None:
-        """Run the kernel. `values` are ctypes objects of the sizes the kernel declares."""
+    def __call__(self, grid: Sequence[int], block: Sequence[int], values: Sequence[Any], reverse: bool = False, flush: bool = False) -> None:
+        """Run the kernel.
+
+        Parameters
+        ----------
+        grid, block : sequence of int
+        values : sequence
+            ctypes objects of the sizes the kernel declares.
+        reverse : bool
+            Blocks and threads last to first.
+        flush : bool
+            Take subnormal numbers as zero, as GPUs do under -ftz=true, which CuPy asks for.
+        """
         if tuple(map(ctypes.sizeof, values)) != self.sizes:
             given = [type(v).__name__ for v in values]
             raise BackendError(f"{self.name}: its arguments have {self.sizes} bytes, but the launch gives {given}")
         addresses = (ctypes.c_void_p * max(len(values), 1))(*map(ctypes.addressof, values))
-        missed = self._run(_three(grid), _three(block), addresses, int(reverse), self._report)
+        missed = self._run(_three(grid), _three(block), addresses, int(reverse) | 2 * int(flush), self._report)
         if missed:
             came, of = self._report
             raise BackendError(f"{self.name}: barrier divergence: {came} of {of} threads came to the barrier on line {missed}")
@@ -137,10 +148,10 @@ def _three(size: Sequence[int]) -> Any:
 
 @cache
 def kernel_of(name: str, source: str, defines: tuple[tuple[str, Define], ...], sanitized: bool = False) -> Kernel:
-    """Return the compiled kernel, loading it once per process."""
-    return Kernel(name, source, defines, sanitized)
-
-
-def compiled(launch: Launch) -> Callable[..., None]:
-    """Return the compiled kernel of a launch."""
-    return kernel_of(launch.kernel, launch.source, launch.defines)
+    """Return the compiled kernel of a launch, loading it once per process."""
+    try:
+        return Kernel(name, program_text(source, defines, "cuda"), sanitized)
+    except BackendError as error:
+        where = "its rendered text" if "\n" in source else source
+        told = " ".join(f"{key}={value}" for key, value in defines)
+        raise BackendError(f"{name}: {where} with {told or 'no defines'}: {error}") from error

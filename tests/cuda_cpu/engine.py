@@ -65,6 +65,7 @@ class CudaOnCpu(DeviceBackend):
         if self.order not in ORDERS:
             raise BackendError(f"PORTABLE_NN_CUDA_CPU_ORDER is {self.order!r}; it must be one of {', '.join(ORDERS)}")
         self.reverse = self.order == "reverse"
+        self.flush = os.environ.get("PORTABLE_NN_CUDA_CPU_FLUSH") == "1"
         self.sanitized = sanitized
         self.profile = profile
         self.poison: int | None = None
@@ -105,7 +106,7 @@ class CudaOnCpu(DeviceBackend):
                     values.append(_TYPES[arg.tag](scalar(arg.tag, given[slot], launch.kernel).item()))
             if self.launched is not None:
                 self.launched.append(launch.kernel)
-            kernel(launch.groups, launch.size, values, self.reverse)
+            kernel(launch.groups, launch.size, values, self.reverse, self.flush)
 
         return call
 

@@ -156,20 +156,24 @@ template <class... A> static inline int pnn_sizes(void (*)(A...), int* sizes) {
     return sizeof...(A);
 }
 
-static int pnn_launch(void (*body)(void**), const unsigned* grid, const unsigned* block, void** args, int reverse, int* report) {
+static int pnn_launch(void (*body)(void**), const unsigned* grid, const unsigned* block, void** args, int flags, int* report) {
+    const int reverse = flags & 1;
+    const unsigned before = __builtin_ia32_stmxcsr();
+    if (flags & 2) __builtin_ia32_ldmxcsr(before | 0x8040u); /* subnormal results and operands are zero */
     gridDim = pnn_dim3{grid[0], grid[1], grid[2]};
     blockDim = pnn_dim3{block[0], block[1], block[2]};
     pnn_body = body, pnn_args = args, pnn_reverse = reverse;
     pnn_count = (int)(block[0] * block[1] * block[2]);
     const pnn_size blocks = (pnn_size)grid[0] * grid[1] * grid[2];
-    for (pnn_size i = 0; i < blocks; ++i) {
+    int missed = 0;
+    for (pnn_size i = 0; i < blocks && !missed; ++i) {
         const pnn_size b = reverse ? blocks - 1 - i : i;
         blockIdx = pnn_dim3{(unsigned)(b % grid[0]), (unsigned)(b / grid[0] % grid[1]), (unsigned)(b / grid[0] / grid[1])};
         if (pnn_shared_begin) memset(pnn_shared_begin, 0xFF, (pnn_size)(pnn_shared_end - pnn_shared_begin));
-        const int missed = pnn_block(report);
-        if (missed) return missed;
+        missed = pnn_block(report);
     }
-    return 0;
+    __builtin_ia32_ldmxcsr(before);
+    return missed;
 }
 
 /* After the kernel text: PNN_STUB(name) makes what Python calls. */
@@ -177,6 +181,6 @@ static int pnn_launch(void (*body)(void**), const unsigned* grid, const unsigned
     static void pnn_stub_body(void** a) { pnn_call(name, a); }                                                           \
     extern "C" int pnn_stub_sizes(int* sizes) { return pnn_sizes(name, sizes); }                                         \
     extern "C" pnn_size pnn_stub_shared() { return (pnn_size)(pnn_shared_end - pnn_shared_begin); }                      \
-    extern "C" int pnn_stub(const unsigned* g, const unsigned* b, void** a, int reverse, int* report) {                  \
-        return pnn_launch(pnn_stub_body, g, b, a, reverse, report);                                                      \
+    extern "C" int pnn_stub(const unsigned* g, const unsigned* b, void** a, int flags, int* report) {                    \
+        return pnn_launch(pnn_stub_body, g, b, a, flags, report);                                                        \
     }
