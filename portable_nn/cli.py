@@ -1,6 +1,7 @@
 """The command ``portable-nn``: train, eval, predict, info, ops.
 
 Every error that portable_nn raises on purpose ends here as one message and exit code 2; Ctrl-C ends with 130.
+Longer than most files: the five commands are short, and a reader looks for them in one place.
 """
 
 from __future__ import annotations
@@ -142,9 +143,9 @@ def _eval(options: argparse.Namespace) -> int:
     from .train.checkpoint import read_model
     from .train.config import load_config
     from .train.evaluation import evaluate
-    from .train.loop import CONFIG
     from .train.metrics import class_metrics
     from .train.setup import batches_of, choose_backend, load_data
+    from .train.start import CONFIG
 
     folder = Path(options.run).expanduser()
     if not (folder / CONFIG).is_file():

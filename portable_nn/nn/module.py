@@ -10,7 +10,8 @@
             return self.head(x.reshape(x.shape[0], -1))
 
 Nothing in it changes after construction. Training makes a new record from new parameters (`with_params`), and what
-batch normalisation learns on the way comes out of `apply` as `state`.
+batch normalisation learns on the way comes out of `apply` as `state`. Longer than most files, because naming and
+replacing arrays walk the same private structure as the record itself.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from .evaluation import evaluate as evaluate
 from .evaluation import predict as predict
 from .interrupt import Interrupted as Interrupted
 from .loop import Result as Result
-from .loop import fit as fit
 from .progress import Progress as Progress
 from .report import write_report as write_report
+from .start import fit as fit
 from .step import TrainState as TrainState
 from .step import train_step as train_step

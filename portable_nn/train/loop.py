@@ -8,31 +8,26 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..api import asarray, to_numpy
 from ..core import random
 from ..core.backend import Backend
-from ..core.errors import RunError, SettingError
-from ..core.selection import use_backend
-from ..data import Dataset, MissingExtraError
-from ..models import check_name
-from ..nn import Module, count_params
-from .checkpoint import CHECKPOINT, ModelInfo, Position, read_checkpoint, write_checkpoint, write_model
-from .config import FIELDS, TrainConfig, load_config
+from ..core.errors import RunError
+from ..data import MissingExtraError
+from ..nn import count_params
+from .checkpoint import ModelInfo, Position, write_checkpoint, write_model
+from .config import TrainConfig
 from .evaluation import Evaluation, evaluate, plain_loss
-from .interrupt import Interrupted, Stop, delayed_interrupts
-from .progress import Logged, Progress, Silent
-from .records import JSONL, MetricsWriter, read_metrics
+from .interrupt import Interrupted, Stop
+from .progress import Logged, Progress
+from .records import MetricsWriter, read_metrics
 from .report import write_predictions, write_report
-from .setup import Parts, absolute_data, choose_backend, load_data, prepare
+from .setup import Parts
 from .step import read_loss, train_step
 
-CONFIG = "config.json"
-MAY_CHANGE = ("epochs", "backend", "device", "log_every", "eval_batch_size", "data")
-"""Settings that a resumed run may be given anew; others would make it another run."""
 SECONDS_BETWEEN_CHECKPOINTS = 300.0  # in long epochs; every epoch ends with one anyway
 
 
@@ -79,112 +74,7 @@ class Result:
         return self.evaluation.accuracy
 
 
-def fit(
-    config: TrainConfig | None = None, *, resume: str | Path | None = None, train: Dataset | None = None,
-    test: Dataset | None = None, model: str | Module | None = None, progress: Progress | None = None, **settings: Any,
-) -> Result:  # fmt: skip
-    """Train a model and write a run folder.
-
-    Parameters
-    ----------
-    config : TrainConfig, optional
-        Settings; the defaults train LeNet on scikit-learn's digits.
-    resume : str or Path, optional
-        A run folder to continue. Its own settings hold; only those in `MAY_CHANGE` may be given anew.
-    train, test : Dataset, optional
-        In place of the data that `config` names; give both.
-    model : str or Module, optional
-        Name of a model, or a model of your own, in place of the one that `config` names.
-    progress : Progress, optional
-        What hears of losses and epochs; nothing by default.
-    **settings
-        Settings by name, over those of `config`.
-
-    Returns
-    -------
-    Result
-
-    Raises
-    ------
-    SettingError, DataError, BackendError
-        Settings, data or a backend that cannot be used.
-    RunError
-        A folder that holds a run already, a checkpoint that does not fit, a loss that is not finite.
-    Interrupted
-        Ctrl-C: the step was finished and a checkpoint written.
-
-    Examples
-    --------
-    >>> result = pnn.train.fit(epochs=5, backend="numpy")
-    >>> result.test_accuracy
-    """
-    if (train is None) != (test is None):
-        raise SettingError("fit: one of train and test was given but both are needed, or neither")
-    if isinstance(model, str):
-        settings, model = {**settings, "model": model}, None
-    if resume is None:
-        config = _changed(config or TrainConfig(), settings)
-        if model is None:
-            check_name(config.model)
-        else:
-            config = replace(config, model=type(model).__name__)
-        folder = config.run_folder()
-        _refuse_used(folder)
-    else:
-        folder = Path(resume).expanduser()
-        config = resumed_config(folder, config, settings)
-    backend = choose_backend(config)
-    with use_backend(backend), delayed_interrupts() as stop:
-        if train is None or test is None:
-            train, test = load_data(config)
-        parts = prepare(config, train, test, model)
-        position = Position()
-        folder.mkdir(parents=True, exist_ok=True)
-        if resume is not None and (folder / CHECKPOINT).exists():  # else it stopped before the first: from the beginning
-            state, position = read_checkpoint(folder, parts.state, parts.fingerprint)
-            parts = replace(parts, state=state)
-        replace(config, data=absolute_data(config), out=str(folder)).save(folder / CONFIG)
-        with MetricsWriter(folder, None if resume is None else position.step) as metrics:
-            run = _Run(config, parts, folder, backend, metrics, progress or Silent(), stop, position)
-            return run.to_the_end()
-
-
-def _changed(config: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
-    unknown = [name for name in settings if name not in FIELDS]
-    if unknown:
-        raise SettingError(f"fit: unknown setting(s) {', '.join(unknown)}; the settings are {', '.join(FIELDS)}")
-    return replace(config, **settings)
-
-
-def _refuse_used(folder: Path) -> None:
-    for name in (CHECKPOINT, JSONL, CONFIG):
-        if (folder / name).exists():
-            raise RunError(
-                f"{folder}: holds a run already ({name}); continue it with --resume {folder}, or choose another --out"
-            )
-
-
-def resumed_config(folder: Path, config: TrainConfig | None, settings: dict[str, Any]) -> TrainConfig:
-    """Return the settings of a run folder with those given anew; raises `RunError` for one that must not change."""
-    if not (folder / CONFIG).is_file():
-        raise RunError(f"{folder}: is no run folder (it has no {CONFIG}); give one that `portable-nn train` made")
-    own = load_config(folder / CONFIG)
-    if config is not None:
-        default = TrainConfig()
-        given = config.to_dict()
-        settings = {n: v for n, v in given.items() if v != getattr(default, n)} | settings
-    changed = {n: v for n, v in settings.items() if n not in FIELDS or v != getattr(own, n)}
-    fixed = [n for n in changed if n not in MAY_CHANGE]
-    if fixed:
-        name = fixed[0]
-        raise RunError(
-            f"resume: {name} is {changed[name]!r} but the run in {folder} has {getattr(own, name, 'no such setting')!r}; only "
-            f"{', '.join(MAY_CHANGE)} may change; train a new run for other settings"
-        )
-    return replace(own, **changed)
-
-
-class _Run:
+class Run:
     """One run from its position to its end."""
 
     def __init__(

@@ -25,7 +25,7 @@ FAST = {"model": "mlp", "epochs": 4, "batch_size": 16, "shift": 1, "optimizer": 
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    monkeypatch.setattr(loop._Run, "draw", lambda self: ())
+    monkeypatch.setattr(loop.Run, "draw", lambda self: ())
 
 
 class At(Silent):
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(tmp_path, monkeypat
     with pytest.raises(RunError, match=r"step 16: the loss is nan at learning rate 0\.00\d+; the checkpoint of step 12"):
         train(tmp_path / "cut", backend="numpy")
     monkeypatch.undo()
-    monkeypatch.setattr(loop._Run, "draw", lambda self: ())
+    monkeypatch.setattr(loop.Run, "draw", lambda self: ())
     resume(tmp_path / "cut")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
@@ -203,7 +203,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"No space left on device.*still whole"):
         train(tmp_path / "run", backend="numpy")
     monkeypatch.undo()
-    monkeypatch.setattr(loop._Run, "draw", lambda self: ())
+    monkeypatch.setattr(loop.Run, "draw", lambda self: ())
     assert resume(tmp_path / "run").steps == 24
 
 
