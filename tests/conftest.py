@@ -26,6 +26,8 @@ SHAPES = tuple(f"{name}:gpu" for name in ("null", "opencl") if name in BACKENDS)
 VALUES = tuple(name for name in BACKENDS if name != "null")  # the backends that have values
 if "cuda_cpu" in BACKENDS:  # runs the CUDA text on the CPU; of the tests, so the library does not know it
     selection.TABLE["cuda_cpu"] = ("cuda_cpu", "apt install g++")
+if "numba_cpu" in BACKENDS:  # numba's kernels, compiled for the CPU; of the tests too
+    selection.TABLE["numba_cpu"] = ("numba_cpu", "apt install g++")
 
 
 @cache

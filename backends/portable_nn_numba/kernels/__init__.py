@@ -1,0 +1,3 @@
+"""Every kernel module: importing this fills `registry.KERNELS`. One file per file of `c/`, name for name."""
+
+from . import softmax as softmax

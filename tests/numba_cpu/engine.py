@@ -1,0 +1,67 @@
+"""NumbaOnCpu: `CudaOnCpu` with numba's kernels in place of the CUDA text."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cuda_cpu.engine import CudaOnCpu
+from portable_nn_kernels.launch import Launch
+from portable_nn_numba.programs import converted, slots_of
+
+from .build import Kernel
+
+_C = {np.int32: ctypes.c_int32, np.int64: ctypes.c_int64, np.uint32: ctypes.c_uint32, np.uint64: ctypes.c_uint64,
+      np.float32: ctypes.c_float, np.float64: ctypes.c_double}  # fmt: skip
+
+
+def _scalar(value: Any) -> Any:
+    return _C[type(value)](value.item())
+
+
+class NumbaOnCpu(CudaOnCpu):
+    """Numba's kernels on the CPU, thread by thread."""
+
+    name = "numba_cpu"
+    device = "fibers"
+
+    def bind(self, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:
+        """Compile the kernel; return what runs it."""
+        if 0 in launch.groups:
+            return lambda _: None
+        kernel = self._kernel(launch)
+        found = slots_of(launch, slots)
+        preset: list[list[Any]] = [[] for _ in kernel.parameters]
+        for at, value in found.constants:
+            preset[at] = [_scalar(value)]
+        for at in found.words:
+            data = ctypes.c_void_p(self._word.ctypes.data)
+            numbers = [ctypes.c_int64(n) for n in (3, 8, 3, 8)]  # length, item size, shape, stride
+            preset[at] = [ctypes.c_void_p(), ctypes.c_void_p(), *numbers[:2], data, *numbers[2:]]
+
+        def call(given: Sequence[Any]) -> None:
+            values = list(preset)
+            for at, slot in found.arrays:
+                x = given[slot]
+                values[at], values[at + 1] = [ctypes.c_void_p(x.storage.raw.ctypes.data)], [ctypes.c_int64(x.offset)]
+            for at, slot, kind in found.values:
+                values[at] = [_scalar(converted(kind, given[slot], launch.kernel))]
+            if self.launched is not None:
+                self.launched.append(launch.kernel)
+            kernel(launch.groups, launch.size, [v for several in values for v in several], self.reverse)
+
+        return call
+
+    def _kernel(self, launch: Launch) -> Kernel:
+        key = (launch.kernel, launch.source, launch.defines, launch.size)
+        found = self._kernels.get(key)
+        if found is None:
+            found = self._kernels[key] = Kernel(launch)
+        return found
+
+    @property
+    def _kernels(self) -> dict[Any, Kernel]:
+        return self.__dict__.setdefault("_compiled", {})  # type: ignore[no-any-return]
