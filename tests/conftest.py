@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -64,6 +65,14 @@ def pytest_sessionstart() -> None:
     if missing:
         told = "; ".join(f"{s.name}: {s.state} ({s.reason}), install it with {s.install}" for s in missing)
         raise pytest.UsageError(f"PORTABLE_NN_TEST_BACKENDS asks for backends that are not ready: {told}")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    """Fail the test that leaves a backend chosen: it would change what the next ones run on."""
+    before = selection.explicit()
+    yield
+    assert selection.explicit() == before, f"the test left the backend {selection.explicit()!r} chosen"
 
 
 @pytest.fixture(params=VALUES)

@@ -12,6 +12,8 @@ from ..core.samples import A, Sample, bad, bench, s
 
 _FLOATS = ("float32", "float64", "float16", "bfloat16")
 _NET = (bench("map", A((32, 64, 32, 32))), bench("row", A((64, 1024))), bench("large", A((8192, 1024))))
+# relu also takes integers.
+_BAD_RELU = (bad("bool", DTypeError, ("bool", "int or float", "astype"), A((3,), dtype="bool")),)
 _BAD = (bad("integer", DTypeError, ("int32", "float", "astype"), A((3,), dtype="int32")),)
 
 
@@ -28,7 +30,7 @@ def _samples(**settings: Any) -> tuple[Sample, ...]:
     )
 
 
-@elementwise("maximum(x, 0)", gradients={"x": "where(y > 0, g, 0)"}, samples=_samples(), bench=_NET, bad=_BAD, kinds=("int", "float"))
+@elementwise("maximum(x, 0)", gradients={"x": "where(y > 0, g, 0)"}, samples=_samples(), bench=_NET, bad=_BAD_RELU, kinds=("int", "float"))
 def relu(x: Array) -> Array:
     """Rectified linear unit: ``y = max(x, 0)``.
 

@@ -85,7 +85,7 @@ def divide(x1: ArrayOrScalar, x2: ArrayOrScalar) -> Array:
 
 @elementwise("x1 // x2", kinds=_REAL, samples=(s("plain", A((3, 5)), _AWAY), s("signs", A((4,), values=(7, -7, 7, -7)), A((4,), values=(2, 2, -2, -2)))))
 def floor_divide(x1: ArrayOrScalar, x2: ArrayOrScalar) -> Array:
-    """Divide and round towards minus infinity: ``y = floor(x1 / x2)``. An integer divisor of 0 gives 0."""
+    """Divide and round towards minus infinity: ``y = floor(x1 / x2)``. An integer divisor of 0 gives 0. No gradient rule: the derivative is 0 almost everywhere."""
 
 
 @elementwise(
@@ -137,7 +137,7 @@ def abs(x: Array) -> Array:
 
 @elementwise("sign(x)", kinds=_REAL, samples=(s("values", A((5,), values=(-2, -0.0, 0, 1, 3))),))
 def sign(x: Array) -> Array:
-    """Sign: -1, 0 or 1; NaN stays NaN."""
+    """Sign: -1, 0 or 1; NaN stays NaN. No gradient rule: the derivative is 0 almost everywhere."""
 
 
 @elementwise(

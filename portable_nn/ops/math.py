@@ -68,12 +68,12 @@ def rsqrt(x: Array) -> Array:
 
 @elementwise("x * x", gradients={"x": "g * 2 * x"}, kinds=("int", "float"), samples=_on(-3, 3))
 def square(x: Array) -> Array:
-    """``y = x * x``."""
+    """Square: ``y = x * x``."""
 
 
 @elementwise("1 / x", gradients={"x": "-g * (y * y)"}, samples=_on(0.5, 3), bad=_INT)
 def reciprocal(x: Array) -> Array:
-    """``y = 1 / x``."""
+    """Reciprocal: ``y = 1 / x``."""
 
 
 @elementwise("sin(x)", gradients={"x": "g * cos(x)"}, samples=_on(-6, 6), bad=_INT)
@@ -138,22 +138,34 @@ def erf(x: Array) -> Array:
 
 @elementwise("floor(x)", kinds=("int", "float"), samples=_on(-3, 3, 2.5, -2.5))
 def floor(x: Array) -> Array:
-    """Round towards minus infinity."""
+    """Round towards minus infinity.
+
+    No gradient rule: the derivative is 0 almost everywhere, and training through it would stop without a word.
+    """
 
 
 @elementwise("ceil(x)", kinds=("int", "float"), samples=_on(-3, 3, 2.5, -2.5))
 def ceil(x: Array) -> Array:
-    """Round towards plus infinity."""
+    """Round towards plus infinity.
+
+    No gradient rule: the derivative is 0 almost everywhere, and training through it would stop without a word.
+    """
 
 
 @elementwise("trunc(x)", kinds=("int", "float"), samples=_on(-3, 3, 2.5, -2.5))
 def trunc(x: Array) -> Array:
-    """Round towards zero."""
+    """Round towards zero.
+
+    No gradient rule: the derivative is 0 almost everywhere, and training through it would stop without a word.
+    """
 
 
 @elementwise("round(x)", kinds=("int", "float"), samples=_on(-3, 3, 0.5, 1.5, 2.5, -2.5))
 def round(x: Array) -> Array:
-    """Round to the nearest integer, halves to even."""
+    """Round to the nearest integer, halves to even.
+
+    No gradient rule: the derivative is 0 almost everywhere, and training through it would stop without a word.
+    """
 
 
 @elementwise("isnan(x)", kinds=("int", "float"), result="bool", samples=_on(-3, 3))
@@ -191,7 +203,7 @@ def hypot(x1: ArrayOrScalar, x2: ArrayOrScalar) -> Array:
 
 @elementwise("copysign(x1, x2)", samples=_PLANE)
 def copysign(x1: ArrayOrScalar, x2: ArrayOrScalar) -> Array:
-    """Combine: the size of ``x1`` with the sign of ``x2``."""
+    """Combine: the size of ``x1`` with the sign of ``x2``. No gradient rule: it is for taking values apart."""
 
 
 @elementwise(
