@@ -1,0 +1,176 @@
+"""The CUDA text of every op, executed on the CPU by fibers (see cuda_cpu): the generated suite, and that faults show.
+
+By default in float32 (and float16 and bfloat16 for one sample of each op); PORTABLE_NN_TEST_BACKENDS=cuda_cpu runs
+everything. The first run compiles about 600 programs, two minutes on two cores; later runs find them in the cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cuda_cpu
+import numpy as np
+import pytest
+from conftest import BACKENDS
+from cuda_cpu import build
+from require import require
+
+import portable_nn.ops  # noqa: F401 - fills the registry
+from portable_nn.core.backend import Backend
+from portable_nn.core.errors import BackendError
+from portable_nn.core.registry import OPS
+from portable_nn.testing.check import check_op
+from portable_nn.testing.gradient import check_gradient
+from portable_nn.testing.suite import dtypes_of, gradient_dtypes
+
+ROOT = Path(__file__).parents[2]
+LOW = ("float16", "bfloat16")
+
+
+@pytest.fixture(scope="module")
+def fibers() -> Backend:
+    require("g++", build.missing())
+    return cuda_cpu.backend()
+
+
+def _cases(gradient: bool) -> Iterator[tuple[str, int, str]]:
+    if "cuda_cpu" in BACKENDS:  # test_ops and test_gradients run all of it
+        return
+    for name, op in sorted(OPS.items()):
+        for at, sample in enumerate(op.samples):
+            dtypes = gradient_dtypes(op, sample) if gradient else dtypes_of(op, sample)
+            low = () if gradient or at else LOW
+            for dtype in dtypes:
+                if dtype in ("float32", *low) or ("float32" not in dtypes and dtype == dtypes[0]):
+                    yield name, at, dtype
+
+
+def _id(case: tuple[str, int, str]) -> str:
+    return f"{case[0]}-{OPS[case[0]].samples[case[1]].name.replace(' ', '_')}-{case[2]}"
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("case", list(_cases(False)), ids=_id)
+def test_op(case: tuple[str, int, str], fibers: Backend) -> None:
+    name, at, dtype = case
+    check_op(OPS[name], OPS[name].samples[at], dtype, fibers)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("case", list(_cases(True)), ids=_id)
+def test_gradient(case: tuple[str, int, str], fibers: Backend) -> None:
+    name, at, dtype = case
+    check_gradient(OPS[name], OPS[name].samples[at], fibers, dtype)
+
+
+# -- what the shim itself must do ------------------------------------------------------------------------------------
+
+SUM = """
+extern "C" __global__ void pnn_sum(const float* x, float* y, int barrier, int leave) {
+    __shared__ float s[256];
+    const int t = threadIdx.x;
+    if (t >= leave) return;
+    s[t] = x[blockIdx.x * 256 + t];
+    %s
+    for (int span = 128; span > 0; span /= 2) {
+        if (t < span) s[t] += s[t + span];
+        %s
+    }
+    if (t == 0) y[blockIdx.x] = s[0];
+}
+"""
+SYNC = "__syncthreads();"
+
+
+def run(text: str, *, reverse: bool = False, leave: int = 256) -> tuple[np.ndarray, np.ndarray]:
+    require("g++", build.missing())
+    kernel = build.Kernel("pnn_sum", text)
+    x = np.random.default_rng(1).integers(0, 100, 1024).astype(np.float32)
+    y = np.full(4, -1, np.float32)
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (x, y)]
+    kernel((4,), (256,), [*pointers, ctypes.c_int32(1), ctypes.c_int32(leave)], reverse)
+    return y, x.reshape(4, 256).sum(1)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_barriers(reverse: bool) -> None:
+    np.testing.assert_array_equal(*run(SUM % (SYNC, SYNC), reverse=reverse))
+
+
+@pytest.mark.parametrize("syncs", [("", SYNC), (SYNC, ""), ("", "")], ids=["load", "loop", "both"])
+def test_a_missing_barrier_shows(syncs: tuple[str, str]) -> None:
+    """In at least one of the two orders; the suite runs both and compares."""
+    wrong = []
+    for reverse in (False, True):
+        got, wanted = run(SUM % syncs, reverse=reverse)
+        wrong.append(not np.array_equal(got, wanted))
+    assert any(wrong)
+
+
+def test_divergence_is_reported() -> None:
+    with pytest.raises(BackendError, match="barrier divergence: 200 of 256 threads"):
+        run(SUM % (SYNC, SYNC), leave=200)
+    two_lines = SUM % (f"if (t < 100) {SYNC}\nelse {SYNC}", SYNC)
+    with pytest.raises(BackendError, match="barrier divergence"):
+        run(two_lines)
+
+
+def test_wrong_arguments_are_refused() -> None:
+    require("g++", build.missing())
+    kernel = build.Kernel("pnn_sum", SUM % (SYNC, SYNC))
+    assert kernel.local_bytes == 1024
+    with pytest.raises(BackendError, match="arguments have"):
+        kernel((1,), (256,), [ctypes.c_int32(1)])
+    with pytest.raises(BackendError, match="bytes of local memory"):
+        build.Kernel("pnn_sum", (SUM % (SYNC, SYNC)).replace("s[256]", "s[25600]"))
+    with pytest.raises(BackendError, match="nonsense"):
+        build.Kernel("pnn_sum", SUM % ("nonsense;", ""))
+
+
+# -- sanitizers --------------------------------------------------------------------------------------------------------
+
+
+def sanitizers() -> tuple[dict[str, str], str]:
+    """Return the environment of a process whose kernels are sanitized, or why there is none."""
+    if build.missing():
+        return {}, build.missing()
+    found = []
+    for name in ("libasan.so", "libubsan.so"):
+        done = subprocess.run([str(build.compiler()), f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+        found.append(done.stdout.strip())
+        if not Path(found[-1]).is_absolute():
+            return {}, f"g++ has no {name}"
+    # Fibers change stacks behind the sanitizer's back, and Python never frees everything.
+    options = "detect_leaks=0:detect_stack_use_after_return=0:halt_on_error=1:verify_asan_link_order=0"
+    paths = os.pathsep.join(str(ROOT / p) for p in ("", "backends", "tests"))
+    return {**os.environ, "LD_PRELOAD": " ".join(found), "ASAN_OPTIONS": options, "PYTHONPATH": paths}, ""
+
+
+def sanitized(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment, why = sanitizers()
+    require("asan", why)
+    command = [sys.executable, "-m", "cuda_cpu.sanitize", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT, timeout=1500)
+
+
+@pytest.mark.slow
+def test_sanitized() -> None:
+    """One sample of every kernel, under the address and undefined-behaviour sanitizers."""
+    done = sanitized()
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["kernels"] >= 25, report
+
+
+@pytest.mark.parametrize("fault", ["global", "shared", "overflow"])
+def test_the_sanitizer_finds(fault: str) -> None:
+    done = sanitized("--fault", fault)
+    assert done.returncode != 0
+    expected = {"global": "heap-buffer-overflow", "shared": "out of bounds", "overflow": "signed integer overflow"}
+    assert expected[fault] in done.stderr, done.stderr[-3000:]
