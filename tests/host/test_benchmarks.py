@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,16 @@ import pytest
 from portable_nn.core.registry import OPS
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "asv_bench"))
-from benchmarks import choice, ops
+from benchmarks import calls, choice, ops
 
 CLASSES = {name: found for name, found in vars(ops).items() if hasattr(found, "record") and not name.startswith("_")}
+
+
+@pytest.fixture(autouse=True)
+def _give_back() -> Iterator[None]:
+    """A benchmark process keeps its backend chosen; the tests after this one must not inherit it."""
+    yield
+    calls._open.close()
 
 
 def test_every_op_has_a_class() -> None:
