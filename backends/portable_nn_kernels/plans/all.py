@@ -6,6 +6,7 @@ from . import distance as distance
 from . import extremum as extremum
 from . import gather as gather
 from . import gemm as gemm
+from . import group_norm as group_norm
 from . import layout as layout
 from . import loss as loss
 from . import norm as norm

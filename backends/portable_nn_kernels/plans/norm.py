@@ -180,7 +180,7 @@ def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
     x, x_ref, x_view = _readable(x, In(1), scratch, launches, profile)
     stats = []
     for index, spec in ((3, mean), (4, rstd)):
-        stats.append(_stat_operand(spec, stat.dtype, In(index), scratch, launches, profile))
+        stats.append(stat_operand(spec, stat.dtype, In(index), scratch, launches, profile))
     columns = g_view.columns and x_view.columns
     group = _group(columns, profile)
     parts = _parts(x_view, columns, group, profile)
@@ -204,7 +204,7 @@ def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
         )
     )
     if parts > 1:
-        launches.append(_merge(gbs, gws, Out(2), Out(1), channels, parts, tags[:2]))
+        launches.append(merge(gbs, gws, Out(2), Out(1), channels, parts, tags[:2]))
     if gx.size == 0:
         return Plan(tuple(launches), tuple(scratch))
     tag = compute_tag(TAGS[x.dtype])
@@ -219,7 +219,7 @@ def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
     return Plan(tuple(launches), tuple(scratch))
 
 
-def _stat_operand(spec: Spec, dtype: dtypes.DType, ref: Ref, scratch: list[Spec], launches: list[Launch], profile: Profile) -> Ref:
+def stat_operand(spec: Spec, dtype: dtypes.DType, ref: Ref, scratch: list[Spec], launches: list[Launch], profile: Profile) -> Ref:
     """Return a statistic as a contiguous array of `dtype`, converted or copied first if it is not one."""
     if spec.contiguous and spec.dtype == dtype:
         return ref
@@ -230,14 +230,16 @@ def _stat_operand(spec: Spec, dtype: dtypes.DType, ref: Ref, scratch: list[Spec]
     return target
 
 
-def _merge(gbs: Ref, gws: Ref, gb: Ref, gw: Ref, channels: int, parts: int, tags: tuple[tuple[str, str], ...]) -> Launch:
+def merge(gbs: Ref, gws: Ref, gb: Ref, gw: Ref, channels: int, parts: int, tags: tuple[tuple[str, str], ...]) -> Launch:
+    """Return the launch that adds up the parts of the sums of g and of g xhat: (channels, parts) each."""
     return Launch(
         "pnn_norm_grad_merge", "norm.c", (-(-channels // 16),), (16,),
         (gbs, gws, gb, gw, Const("i64", channels), Const("i64", parts)), (("WG", 16), *tags, ("GRAD_MERGE", 1)),
     )  # fmt: skip
 
 
-def _contiguous(spec: Spec, ref: Ref, scratch: list[Spec], launches: list[Launch], profile: Profile) -> Ref:
+def contiguous(spec: Spec, ref: Ref, scratch: list[Spec], launches: list[Launch], profile: Profile) -> Ref:
+    """Return the operand in C order, copied first if it is not."""
     if spec.contiguous:
         return ref
     plain = Spec(spec.shape, spec.dtype)
@@ -246,12 +248,12 @@ def _contiguous(spec: Spec, ref: Ref, scratch: list[Spec], launches: list[Launch
     return Scratch(len(scratch) - 1)
 
 
-def _flat_step(spec: Spec | Weak | None, ref: Ref, scratch: list[Spec], launches: list[Launch], profile: Profile) -> tuple[Ref, int]:
+def flat_step(spec: Spec | Weak | None, ref: Ref, scratch: list[Spec], launches: list[Launch], profile: Profile) -> tuple[Ref, int]:
     """Return a weight or bias as one axis: where it is, and its stride."""
     assert isinstance(spec, Spec)
     if spec.ndim == 1:
         return ref, spec.strides[0]
-    return _contiguous(spec, ref, scratch, launches, profile), 1
+    return contiguous(spec, ref, scratch, launches, profile), 1
 
 
 @plans("layer_norm")
@@ -263,15 +265,15 @@ def layer_norm(call: Call, profile: Profile) -> Plan:
         return Plan(())
     launches: list[Launch] = []
     scratch: list[Spec] = []
-    x_ref = _contiguous(x, In(0), scratch, launches, profile)
-    w_ref, w_step = (x_ref, 0) if weight is None else _flat_step(weight, In(1), scratch, launches, profile)
-    b_ref, b_step = (x_ref, 0) if bias is None else _flat_step(bias, In(2), scratch, launches, profile)
+    x_ref = contiguous(x, In(0), scratch, launches, profile)
+    w_ref, w_step = (x_ref, 0) if weight is None else flat_step(weight, In(1), scratch, launches, profile)
+    b_ref, b_step = (x_ref, 0) if bias is None else flat_step(bias, In(2), scratch, launches, profile)
     stat = dtypes.accumulator(x.dtype)
     stats: tuple[Ref, Ref] = (Out(1), Out(2))
     if not call.residuals:
         scratch += [Spec((rows,), stat)] * 2
         stats = (Scratch(len(scratch) - 2), Scratch(len(scratch) - 1))
-    group, groups = _row_groups(rows, length, profile)
+    group, groups = row_groups(rows, length, profile)
     tag = TAGS[x.dtype]
     defines = (
         ("WG", group), ("TX", tag), ("TS", TAGS[stat]), ("TW", TAGS[weight.dtype] if isinstance(weight, Spec) else tag),
@@ -291,7 +293,7 @@ def _rows(x: Spec, call: Call) -> tuple[int, int]:
     return x.size // length, length
 
 
-def _row_groups(rows: int, length: int, profile: Profile) -> tuple[int, int]:
+def row_groups(rows: int, length: int, profile: Profile) -> tuple[int, int]:
     """Return (group size, groups): a CPU gets a few groups per core that walk over rows, a GPU one per row."""
     if profile.shape == "cpu":
         return profile.vector, min(rows, max(1, min(8 * profile.units, rows * length // 8192)))
@@ -310,12 +312,12 @@ def layer_norm_grad(call: Call, profile: Profile) -> Plan:
         return Plan(())
     launches: list[Launch] = []
     scratch: list[Spec] = []
-    g_ref = _contiguous(g, In(0), scratch, launches, profile)
-    x_ref = _contiguous(x, In(1), scratch, launches, profile)
-    w_ref, w_step = (x_ref, 0) if weight is None else _flat_step(weight, In(2), scratch, launches, profile)
+    g_ref = contiguous(g, In(0), scratch, launches, profile)
+    x_ref = contiguous(x, In(1), scratch, launches, profile)
+    w_ref, w_step = (x_ref, 0) if weight is None else flat_step(weight, In(2), scratch, launches, profile)
     stat = dtypes.accumulator(x.dtype)
-    stats = [_stat_operand(call.spec(i), stat, In(i), scratch, launches, profile) for i in (3, 4)]
-    group, groups = _row_groups(rows, length, profile)
+    stats = [stat_operand(call.spec(i), stat, In(i), scratch, launches, profile) for i in (3, 4)]
+    group, groups = row_groups(rows, length, profile)
     defines = (
         ("WG", group), ("TX", TAGS[x.dtype]), ("TS", TAGS[stat]), ("TG", TAGS[g.dtype]),
         ("TW", TAGS[weight.dtype] if isinstance(weight, Spec) else TAGS[x.dtype]), ("WEIGHT", int(weight is not None)), ("LAYER_GRAD", 1),
@@ -332,24 +334,32 @@ def layer_norm_weight_grad(call: Call, profile: Profile) -> Plan:
     rows, length = _rows(x, call)
     launches: list[Launch] = []
     scratch: list[Spec] = []
-    g_ref = _contiguous(g, In(0), scratch, launches, profile)
-    x_ref = _contiguous(x, In(1), scratch, launches, profile)
-    stats = [_stat_operand(call.spec(i), out.dtype, In(i), scratch, launches, profile) for i in (2, 3)]
-    view = Block(rows, length, 1, length, 1, 1)
+    g_ref = contiguous(g, In(0), scratch, launches, profile)
+    x_ref = contiguous(x, In(1), scratch, launches, profile)
+    stats = [stat_operand(call.spec(i), out.dtype, In(i), scratch, launches, profile) for i in (2, 3)]
+    row_columns((g, g_ref), (x, x_ref), (stats[0], stats[1]), (Out(1), Out(0)), (rows, length), out.dtype, scratch, launches, profile)
+    return Plan(tuple(launches), tuple(scratch))
+
+
+def row_columns(
+    g: tuple[Spec, Ref], x: tuple[Spec, Ref], stats: tuple[Ref, Ref], sums: tuple[Ref, Ref], size: tuple[int, int],
+    dtype: dtypes.DType, scratch: list[Spec], launches: list[Launch], profile: Profile,
+) -> None:  # fmt: skip
+    """Add the launches that sum g and ``g (x - mean) rstd`` down the rows, in parts; `stats` are mean and rstd per row."""
+    rows, length = size
     group = _group(True, profile)
-    parts = _parts(view, True, group, profile)
-    tags = (("TX", TAGS[x.dtype]), ("TS", TAGS[out.dtype]), ("TG", TAGS[g.dtype]))
+    parts = _parts(Block(rows, length, 1, length, 1, 1), True, group, profile)
+    tags = (("TX", TAGS[x[0].dtype]), ("TS", TAGS[dtype]), ("TG", TAGS[g[0].dtype]))
     first = len(scratch)
     if parts > 1:
-        scratch += [Spec((length * parts,), out.dtype)] * 2
-    gbs, gws = (Scratch(first), Scratch(first + 1)) if parts > 1 else (Out(1), Out(0))
+        scratch += [Spec((length * parts,), dtype)] * 2
+    gbs, gws = (Scratch(first), Scratch(first + 1)) if parts > 1 else sums
     sizes = tuple(Const("i64", v) for v in (rows, length, length, 1, length, 1, parts))
     launches.append(
         Launch(
-            "pnn_norm_grad_columns", "norm.c", (-(-length // group) * parts,), (group,), (g_ref, x_ref, *stats, gbs, gws, *sizes),
+            "pnn_norm_grad_columns", "norm.c", (-(-length // group) * parts,), (group,), (g[1], x[1], *stats, gbs, gws, *sizes),
             (("WG", group), ("PER_ROW", 1), *tags, ("GRAD_COLUMNS", 1)),
         )
     )
     if parts > 1:
-        launches.append(_merge(gbs, gws, Out(1), Out(0), length, parts, tags[:2]))
-    return Plan(tuple(launches), tuple(scratch))
+        launches.append(merge(gbs, gws, *sums, length, parts, tags[:2]))
