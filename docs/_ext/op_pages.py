@@ -245,8 +245,9 @@ def write_pages(app: Sphinx) -> None:
     for old in folder.glob("*.rst"):
         if old.stem != "index" and old.stem not in OPS:
             old.unlink()
-    for op in OPS.values():
-        _write(folder / f"{op.name}.rst", page(op))
+    with np.errstate(all="ignore"):  # samples hold NaN, and some casts overflow on purpose
+        for op in OPS.values():
+            _write(folder / f"{op.name}.rst", page(op))
     _write(folder / "index.rst", index(dict(sorted(families.items()))))
     _write(folder.parent / "coverage.rst", coverage_page())
 
