@@ -480,6 +480,7 @@ def _layer_grad_out(g: Spec, x: Spec, weight: Spec | None, mean: Spec, rstd: Spe
         s("affine", A((6, 17)), A((6, 17)), A((17,)), A((6,), -0.1, 0.1), A((6,), 0.5, 1.5), normalized_shape=17),
         s("plain", A((6, 65)), A((6, 65)), None, A((6,), -0.1, 0.1), A((6,), 0.5, 1.5), normalized_shape=65),
         s("two axes", A((3, 4, 5)), A((3, 4, 5)), A((4, 5)), A((3,)), A((3,), 0.5, 1.5), normalized_shape=(4, 5)),
+        s("views", A((6, 17), view="transposed"), A((6, 17), view="reversed"), A((17,)), A((6,)), A((6,), 0.5, 1.5), normalized_shape=17),
     ),
     bad=(bad("shapes", ShapeError, ("(2, 3)", "(3, 3)"), A((2, 3)), A((3, 3)), None, A((3,)), A((3,)), normalized_shape=3),),
     bench=(bench("large", A((8192, 1024)), A((8192, 1024)), A((1024,)), A((8192,)), A((8192,), 0.5, 1.5), normalized_shape=1024),),
@@ -525,6 +526,7 @@ def _layer_weight_out(g: Spec, x: Spec, mean: Spec, rstd: Spec, normalized_shape
     samples=(
         s("plain", A((6, 17)), A((6, 17)), A((6,), -0.1, 0.1), A((6,), 0.5, 1.5), normalized_shape=17),
         s("two axes", A((3, 4, 5)), A((3, 4, 5)), A((3,)), A((3,), 0.5, 1.5), normalized_shape=(4, 5)),
+        s("views", A((6, 17), view="strided"), A((6, 17), view="transposed"), A((6,)), A((6,), 0.5, 1.5), normalized_shape=17),
         s("many rows", A((1031, 9)), A((1031, 9)), A((1031,)), A((1031,), 0.5, 1.5), normalized_shape=9),
         s("no rows", A((0, 9)), A((0, 9)), A((0,)), A((0,)), normalized_shape=9),
     ),

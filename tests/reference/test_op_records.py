@@ -72,13 +72,14 @@ def test_every_setting_is_varied_by_some_sample(op):
         if role != SETTING:
             continue
         default = op.signature.parameters[name].default
-        seen = []
+        seen: list[object] = []
         for sample in op.samples:
             given = drawn(sample, dtypes_of(op, sample)[0], 0).named(op)
             seen.append(given.get(name, default))
         if default is inspect.Parameter.empty:
             assert seen, f"{op.name}: {name}"
         else:
+            seen += [drawn(wrong, "float32", 0).named(op).get(name, default) for wrong in op.bad]  # or its refusal is tested
             varied = any(type(v) is not type(default) or v != default for v in seen)
             assert varied, f"{op.name}: no sample sets {name} to anything but {default!r}"
 
