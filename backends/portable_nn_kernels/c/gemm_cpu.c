@@ -1,7 +1,8 @@
 /* GEMM for CPUs: one work-item per block of register tiles, explicit vectors along n (panels) or k (dots), no local
  * memory, no barriers. OpenCL only: the vector types have no CUDA name. Idea: the BLIS micro-kernel (Van Zee, van de
  * Geijn), with the outer loops of a work-item instead of threads. Tiles: MR rows by NV vectors of VW lanes.
- * Defines: TA TB TC (tags), MR, NV, VW; the compute type of TC must be f32 or f64. */
+ * Defines: TA TB TC (tags), MR, NV, VW; the compute type of TC must be f32 or f64. One kernel per program, chosen by
+ * GEMM_PANELS, GEMM_DOTS, GEMM_PACK or GEMM_ROWS: compiling all four for each cost a second at the first call. */
 #ifdef PNN_OPENCL
 #include "gemm.h"
 
@@ -24,6 +25,7 @@
 #define PNN_VLOAD_bf16(p, i) \
     CAT(as_float, VW)(CAT(convert_uint, VW)(CAT(vload, VW)(0, (p) + (i))) << 16)
 
+#ifdef GEMM_PANELS
 /* The same where only `count` of them may be touched; the other lanes hold repeats. */
 DEVICE VEC pnn_gemm_vload_tail(GLOBAL const TYPE(TB)* p, i64 count) {
     REAL lane[VW];
@@ -123,7 +125,9 @@ KERNEL(pnn_gemm_panels, 1, 1, 1)(GEMM_ARGS, i64 b_panel, i64 b_end, i64 tiles, i
         }
     }
 }
+#endif
 
+#ifdef GEMM_DOTS
 /* Lane l of the result is the sum of the lanes of v[l]: VW horizontal sums for 4 VW shuffles. Destroys v. */
 DEVICE VEC pnn_gemm_lane_sums(VEC* v) {
 #pragma unroll
@@ -132,23 +136,6 @@ DEVICE VEC pnn_gemm_lane_sums(VEC* v) {
         for (int i = 0; i < h; ++i)
             v[i] = (VEC)(v[2 * i].even + v[2 * i].odd, v[2 * i + 1].even + v[2 * i + 1].odd);
     return v[0];
-}
-
-/* Transpose VW vectors in registers: log2(VW) perfect shuffles. */
-DEVICE void pnn_gemm_transpose(VEC* v) {
-    VEC w[VW];
-#pragma unroll
-    for (int step = 1; step < VW; step *= 2) {
-#pragma unroll
-        for (int i = 0; i < VW / 2; ++i) {
-            w[2 * i].even = v[i].lo;
-            w[2 * i].odd = v[i + VW / 2].lo;
-            w[2 * i + 1].even = v[i].hi;
-            w[2 * i + 1].odd = v[i + VW / 2].hi;
-        }
-#pragma unroll
-        for (int i = 0; i < VW; ++i) v[i] = w[i];
-    }
 }
 
 /* For operands whose rows both run along k (y = x W^T): nothing is packed, the vectors run along k. One work-item:
@@ -192,6 +179,25 @@ KERNEL(pnn_gemm_dots, 1, 1, 1)(GEMM_ARGS, i64 tiles) {
             if (i0 + i / DN < m && j0 + i % DN < n) GEMM_STORE(i0 + i / DN, j0 + i % DN, sum[i]);
     }
 }
+#endif
+
+#ifdef GEMM_PACK
+/* Transpose VW vectors in registers: log2(VW) perfect shuffles. */
+DEVICE void pnn_gemm_transpose(VEC* v) {
+    VEC w[VW];
+#pragma unroll
+    for (int step = 1; step < VW; step *= 2) {
+#pragma unroll
+        for (int i = 0; i < VW / 2; ++i) {
+            w[2 * i].even = v[i].lo;
+            w[2 * i].odd = v[i + VW / 2].lo;
+            w[2 * i + 1].even = v[i].hi;
+            w[2 * i + 1].odd = v[i + VW / 2].hi;
+        }
+#pragma unroll
+        for (int i = 0; i < VW; ++i) v[i] = w[i];
+    }
+}
 
 /* B into panels of NR columns, (batch, panel, k, NR) in the compute type, zeros past n. One work-item: k_step rows of
  * one panel. Reads along whichever axis is adjacent in memory; either way B once. */
@@ -229,6 +235,9 @@ KERNEL(pnn_gemm_pack, 1, 1, 1)(IN(TB, b), OUT(ACC_TAG(TC), packed), i64 n, i64 k
     for (i64 p = k0; p < k1; ++p)
         for (i64 j = cols; j < NR; ++j) out[p * NR + j] = 0;
 }
+#endif
+
+#ifdef GEMM_ROWS
 /* A into rows of the compute type, `length` apart: (batch, rows, length). For float16, whose scalar conversion is slow
  * and would be paid once per panel. One work-item: r_step rows of one matrix. Reads and writes A once. */
 KERNEL(pnn_gemm_rows, 1, 1, 1)(IN(TA, a), OUT(ACC_TAG(TC), copied), i64 rows, i64 cols, i64 a_row, i64 a_col, i64 inner,
@@ -244,4 +253,6 @@ KERNEL(pnn_gemm_rows, 1, 1, 1)(IN(TA, a), OUT(ACC_TAG(TC), copied), i64 rows, i6
         for (; j < cols; ++j) out[r * length + j] = LOAD(TA, a, r * a_row + j * a_col);
     }
 }
+#endif
+
 #endif

@@ -79,13 +79,13 @@ def cpu_gemm(profile: Profile, p: Problem, scratch: int) -> Gemm:
     b_panel, b_end = tiles.nr, max(0, (p.k - 1) * p.b.row) + p.n
     if tiles.pack:
         made, spec, b = _pack(profile, inside, tiles.nr, scratch + len(specs), compute)
-        launches.append(replace(made, defines=(*tags(inside), *shape)))
+        launches.append(replace(made, defines=(("GEMM_PACK", 1), *tags(inside), *shape)))
         specs.append(spec)
         inside = replace(inside, b=b)
         b_panel, b_end = p.k * tiles.nr, up(p.n, tiles.nr) * p.k * tiles.nr
     if p.a.dtype == float16 and not tiles.dots and p.k and p.n > tiles.nr:
         made, spec, a = _rows(profile, inside, scratch + len(specs), compute)
-        launches.append(replace(made, defines=(*tags(inside), *shape)))
+        launches.append(replace(made, defines=(("GEMM_ROWS", 1), *tags(inside), *shape)))
         specs.append(spec)
         inside = replace(inside, a=a)
 
@@ -99,11 +99,11 @@ def cpu_gemm(profile: Profile, p: Problem, scratch: int) -> Gemm:
     k_block = choice["k_block"] if inside.c.dtype == compute and k_part > choice["k_block"] else max(k_part, 1)
     args = common_args(inside, blocks_m=blocks_m, blocks_n=blocks_n, k_part=k_part, c_part=p.batch * p.m * p.n)
     if tiles.dots:
-        kernel, extra = "pnn_gemm_dots", i64(per_item)
+        kernel, only, extra = "pnn_gemm_dots", "GEMM_DOTS", i64(per_item)
     else:
-        kernel, extra = "pnn_gemm_panels", i64(b_panel, b_end, per_item, k_block)
+        kernel, only, extra = "pnn_gemm_panels", "GEMM_PANELS", i64(b_panel, b_end, per_item, k_block)
     groups = (blocks_m * blocks_n * p.batch, tiles.parts)
-    launches.append(Launch(kernel, "gemm_cpu.c", groups, (1, 1), (*args, *extra), (*tags(inside), *shape)))
+    launches.append(Launch(kernel, "gemm_cpu.c", groups, (1, 1), (*args, *extra), ((only, 1), *tags(inside), *shape)))
     if tiles.parts > 1:
         launches.append(split_sum(profile, p, tiles.parts, Scratch(scratch)))
     return Gemm(tuple(launches), tuple(specs))
