@@ -1,4 +1,7 @@
-"""Geometry: the only place where windows are read from settings and output sizes are computed. Convolution and pooling, two axes."""
+"""Geometry: the only place where windows are read from settings and output sizes are computed. Convolution and pooling.
+
+Over 250 lines: the one place has to hold them all.
+"""
 
 from __future__ import annotations
 
@@ -41,56 +44,71 @@ class Axis:
 Window = tuple[Axis, Axis]
 
 
-def _int(op: str, name: str, value: Any, whole: Any, low: int) -> int:
+def _form(rank: int) -> str:
+    return "an integer" if rank == 1 else f"an integer or {'a pair (height, width) of' if rank == 2 else rank} integers"
+
+
+def _int(op: str, name: str, value: Any, whole: Any, low: int, rank: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise SettingError(f"{op}: {name} is {whole!r} but must be an integer or a pair (height, width) of integers")
+        raise SettingError(f"{op}: {name} is {whole!r} but must be {_form(rank)}")
     if value.__index__() < low:
         raise SettingError(f"{op}: {name} is {whole!r} but must be at least {low}")
     return int(value.__index__())
 
 
-def pair(op: str, name: str, value: Any, low: int = 1) -> tuple[int, int]:
-    """Return an int or (height, width) setting as a pair; raise `SettingError` below `low` or for another form."""
+def ints(op: str, name: str, value: Any, rank: int, low: int = 1) -> tuple[int, ...]:
+    """Return a setting of `rank` axes, written as one int or as many; raise `SettingError` below `low` or for another form."""
     if isinstance(value, tuple | list):
-        if len(value) != 2:
-            raise SettingError(f"{op}: {name} is {value!r} but must be an integer or a pair (height, width) of integers")
-        return _int(op, name, value[0], value, low), _int(op, name, value[1], value, low)
-    one = _int(op, name, value, value, low)
-    return one, one
+        if len(value) != rank:
+            raise SettingError(f"{op}: {name} is {value!r} but must be {_form(rank)}")
+        return tuple(_int(op, name, v, value, low, rank) for v in value)
+    return (_int(op, name, value, value, low, rank),) * rank
+
+
+def pair(op: str, name: str, value: Any, low: int = 1) -> tuple[int, int]:
+    """Return an int or (height, width) setting as a pair; see `ints`."""
+    h, w = ints(op, name, value, 2, low)
+    return h, w
+
+
+def borders(op: str, padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
+    """Return padding of `rank` axes, written as ``p``, one number or one (before, after) per axis, in the last form."""
+    if isinstance(padding, tuple | list) and len(padding) == rank and all(isinstance(p, tuple | list) for p in padding):
+        both = [ints(op, "padding", p, 2, 0) for p in padding]
+        return tuple((before, after) for before, after in both)
+    if isinstance(padding, str) or (isinstance(padding, tuple | list) and any(isinstance(p, tuple | list) for p in padding)):
+        written = "(ph, pw), ((top, bottom), (left, right))" if rank == 2 else f"{rank} numbers, {rank} pairs (before, after)"
+        raise SettingError(f"{op}: padding is {padding!r}; write p, {written}, or for convolutions 'same' or 'valid'")
+    return tuple((p, p) for p in ints(op, "padding", padding, rank, 0))
 
 
 def pads(op: str, padding: Any) -> Pads:
     """Return padding, written as ``p``, ``(ph, pw)`` or ``((top, bottom), (left, right))``, in the last form."""
-    if isinstance(padding, tuple | list) and len(padding) == 2 and all(isinstance(p, tuple | list) for p in padding):
-        return pair(op, "padding", padding[0], 0), pair(op, "padding", padding[1], 0)
-    if isinstance(padding, str) or (isinstance(padding, tuple | list) and any(isinstance(p, tuple | list) for p in padding)):
-        raise SettingError(
-            f"{op}: padding is {padding!r}; write p, (ph, pw), ((top, bottom), (left, right)), or for convolutions 'same' or 'valid'"
-        )
-    h, w = pair(op, "padding", padding, 0)
-    return (h, h), (w, w)
+    h, w = borders(op, padding, 2)
+    return h, w
 
 
-def conv_window(op: str, size: Shape, kernel: Shape, stride: Any, padding: Any, dilation: Any) -> Window:
-    """Return both axes of a convolution of a `size` image with a `kernel`, or raise naming what does not fit.
+def conv_axes(op: str, size: Shape, kernel: Shape, stride: Any, padding: Any, dilation: Any) -> tuple[Axis, ...]:
+    """Return the axes of a convolution of a `size` image with a `kernel`, or raise naming what does not fit.
 
     ``out = floor((size + before + after - dilation * (kernel - 1) - 1) / stride) + 1``. 'same' pads
     ``dilation * (kernel - 1)`` in all, the odd one at the end, and needs stride 1, as in PyTorch.
     """
-    strides, dilations = pair(op, "stride", stride), pair(op, "dilation", dilation)
+    rank = len(size)
+    strides, dilations = ints(op, "stride", stride, rank), ints(op, "dilation", dilation, rank)
     if padding == "valid":
-        given: Pads = ((0, 0), (0, 0))
+        given: tuple[tuple[int, int], ...] = ((0, 0),) * rank
     elif padding == "same":
-        if strides != (1, 1):
+        if any(s != 1 for s in strides):
             raise SettingError(f"{op}: padding='same' needs stride 1 but stride is {stride!r}; write the padding as numbers")
         totals = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
-        given = (totals[0] // 2, totals[0] - totals[0] // 2), (totals[1] // 2, totals[1] - totals[1] // 2)
+        given = tuple((total // 2, total - total // 2) for total in totals)
     else:
-        given = pads(op, padding)
+        given = borders(op, padding, rank)
     axes = []
     for n, k, s, (before, after), d in zip(size, kernel, strides, given, dilations, strict=True):
         if k < 1:
-            raise ShapeError(f"{op}: the kernel is {kernel} but both its sizes must be at least 1")
+            raise ShapeError(f"{op}: the kernel is {kernel} but all its sizes must be at least 1")
         span = d * (k - 1) + 1
         if n + before + after < span:
             raise ShapeError(
@@ -98,21 +116,54 @@ def conv_window(op: str, size: Shape, kernel: Shape, stride: Any, padding: Any, 
                 f"{n + before + after} (input {tuple(size)}, padding {padding!r}); pad more or use a smaller kernel"
             )
         axes.append(Axis(n, k, s, before, after, d, (n + before + after - span) // s + 1))
-    return axes[0], axes[1]
+    return tuple(axes)
 
 
-def pool_window(
+def conv_window(op: str, size: Shape, kernel: Shape, stride: Any, padding: Any, dilation: Any) -> Window:
+    """Return both axes of a convolution of images; see `conv_axes`."""
+    h, w = conv_axes(op, size, kernel, stride, padding, dilation)
+    return h, w
+
+
+def transposed_size(op: str, size: Shape, kernel: Shape, stride: Any, padding: Any, output_padding: Any, dilation: Any) -> Shape:
+    """Return the output size of a transposed convolution, or raise.
+
+    ``out = (size - 1) * stride - before - after + dilation * (kernel - 1) + output_padding + 1``. `output_padding` chooses
+    among the sizes whose convolution gives `size`, so it is less than the stride.
+    """
+    rank = len(size)
+    strides, dilations = ints(op, "stride", stride, rank), ints(op, "dilation", dilation, rank)
+    if isinstance(padding, str):
+        raise SettingError(f"{op}: padding is {padding!r} but must be numbers: a transposed convolution has no 'same' or 'valid'")
+    extras = ints(op, "output_padding", output_padding, rank, 0)
+    made = []
+    for n, k, s, (before, after), d, extra in zip(size, kernel, strides, borders(op, padding, rank), dilations, extras, strict=True):
+        if extra >= s:
+            raise SettingError(f"{op}: output_padding is {output_padding!r} but must be less than the stride {stride!r}")
+        if n < 1:
+            raise ShapeError(f"{op}: the input is {tuple(size)} but all its sizes must be at least 1")
+        made.append((n - 1) * s - before - after + d * (k - 1) + extra + 1)
+        if made[-1] < 1:
+            raise ShapeError(
+                f"{op}: an input of {tuple(size)} with a kernel of {tuple(kernel)}, stride {stride!r} and padding {padding!r} gives a "
+                f"size of {made[-1]}; pad less"
+            )
+    return tuple(made)
+
+
+def pool_axes(
     op: str, size: Shape, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1, ceil_mode: bool = False
-) -> Window:
-    """Return both axes of a pooling; stride None is the kernel size.
+) -> tuple[Axis, ...]:
+    """Return the axes of a pooling; stride None is the kernel size.
 
     With `ceil_mode` the division rounds up, but a window that would start in the padding after the input is dropped.
     Padding may be at most half the kernel, so that no window lies in padding alone (PyTorch's rules).
     """
-    kernel, dilations = pair(op, "kernel_size", kernel_size), pair(op, "dilation", dilation)
-    strides = kernel if stride is None or stride == () else pair(op, "stride", stride)
+    rank = len(size)
+    kernel, dilations = ints(op, "kernel_size", kernel_size, rank), ints(op, "dilation", dilation, rank)
+    strides = kernel if stride is None or stride == () else ints(op, "stride", stride, rank)
     axes = []
-    for n, k, s, (before, after), d in zip(size, kernel, strides, pads(op, padding), dilations, strict=True):
+    for n, k, s, (before, after), d in zip(size, kernel, strides, borders(op, padding, rank), dilations, strict=True):
         if 2 * max(before, after) > k:
             raise SettingError(f"{op}: padding is {padding!r} but may be at most half of kernel_size {kernel_size!r}")
         span = d * (k - 1) + 1
@@ -126,7 +177,15 @@ def pool_window(
         if ceil_mode and (out - 1) * s >= n + before:
             out -= 1
         axes.append(Axis(n, k, s, before, after, d, out))
-    return axes[0], axes[1]
+    return tuple(axes)
+
+
+def pool_window(
+    op: str, size: Shape, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1, ceil_mode: bool = False
+) -> Window:
+    """Return both axes of a pooling of images; see `pool_axes`."""
+    h, w = pool_axes(op, size, kernel_size, stride, padding, dilation, ceil_mode)
+    return h, w
 
 
 def adaptive_bounds(o: int, size: int, out: int) -> tuple[int, int]:

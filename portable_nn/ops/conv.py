@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import dtypes, geometry
+from ..core import geometry
 from ..core.array import Array
 from ..core.call import Call
 from ..core.errors import DTypeError, SettingError, ShapeError
@@ -21,20 +21,7 @@ from ..core.registry import find
 from ..core.samples import A, bad, bench, s
 from ..core.spec import Shape, Spec
 from ..core.tape import Saved
-
-
-def _floats(name: str, **given: Spec | None) -> None:
-    """Raise unless all operands share one floating dtype."""
-    first = next(iter(given.values()))
-    assert first is not None
-    for operand, spec in given.items():
-        if spec is None:
-            continue
-        if not dtypes.is_float(spec.dtype):
-            raise DTypeError(f"{name}: {operand} is {spec.dtype.name} but a floating dtype is needed; convert it with astype")
-        if spec.dtype != first.dtype:
-            listed = ", ".join(f"{n} {s.dtype.name}" for n, s in given.items() if s is not None)
-            raise DTypeError(f"{name}: the operands have different dtypes ({listed}); convert them to one with astype")
+from .conv_any import check_floats, check_groups, settings_of
 
 
 def _four(name: str, operand: str, spec: Spec, axes: str) -> None:
@@ -42,26 +29,11 @@ def _four(name: str, operand: str, spec: Spec, axes: str) -> None:
         raise ShapeError(f"{name}: {operand} has shape {spec.shape} but four axes {axes} are needed; reshape it")
 
 
-def _groups(name: str, groups: Any, channels: int, outputs: int) -> int:
-    if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups.__index__() < 1:
-        raise SettingError(f"{name}: groups is {groups!r} but must be an integer of at least 1")
-    n = int(groups.__index__())
-    if channels % n or outputs % n:
-        raise SettingError(
-            f"{name}: groups is {n} but must divide both the {channels} input channels and the {outputs} output channels"
-        )
-    return n
-
-
 def _layout(shape: Shape, like: Spec, weight: Spec) -> Spec:
     """Channels-last if the image or the weight is, as in PyTorch."""
     if geometry.is_channels_last(like) or geometry.is_channels_last(weight):
         return geometry.channels_last(shape, like.dtype)
     return Spec(shape, like.dtype)
-
-
-def _settings(c: Saved) -> dict[str, Any]:
-    return {name: c.call.settings[name] for name in ("stride", "padding", "dilation", "groups")}
 
 
 def taps(xp: np.ndarray[Any, Any], window: Window) -> Callable[[int, int], np.ndarray[Any, Any]]:
@@ -86,9 +58,9 @@ def padded(x: np.ndarray[Any, Any], window: Window, groups: int) -> np.ndarray[A
 def _conv2d_out(x: Spec, weight: Spec, bias: Spec | None, stride: Any, padding: Any, dilation: Any, groups: Any) -> Spec:
     _four("conv2d", "x", x, "(N, C, H, W)")
     _four("conv2d", "weight", weight, "(O, C / groups, KH, KW)")
-    _floats("conv2d", x=x, weight=weight, bias=bias)
+    check_floats("conv2d", x=x, weight=weight, bias=bias)
     outputs = weight.shape[0]
-    n_groups = _groups("conv2d", groups, x.shape[1], outputs)
+    n_groups = check_groups("conv2d", groups, x.shape[1], outputs)
     if x.shape[1] != weight.shape[1] * n_groups:
         raise ShapeError(
             f"conv2d: x has {x.shape[1]} channels (shape {x.shape}) but weight of shape {weight.shape} with groups={n_groups} "
@@ -101,7 +73,7 @@ def _conv2d_out(x: Spec, weight: Spec, bias: Spec | None, stride: Any, padding: 
 
 
 def _conv2d_vjp(c: Saved, g: Array) -> dict[str, Any]:
-    settings = _settings(c)
+    settings = settings_of(c)
     return {
         "x": lambda: conv2d_input_grad(g, c.weight, c.spec_of("x").shape[2:], **settings),
         "weight": lambda: conv2d_weight_grad(c.x, g, c.spec_of("weight").shape[2:], **settings),
@@ -241,10 +213,10 @@ def _input_grad_out(
     name = "conv2d_input_grad"
     _four(name, "g", g, "(N, O, OH, OW)")
     _four(name, "weight", weight, "(O, C / groups, KH, KW)")
-    _floats(name, g=g, weight=weight)
+    check_floats(name, g=g, weight=weight)
     size = geometry.pair(name, "input_size", input_size, 0)
     outputs, per_group = weight.shape[:2]
-    n_groups = _groups(name, groups, outputs, outputs)
+    n_groups = check_groups(name, groups, outputs, outputs)
     h, w = conv_window(name, size, weight.shape[2:], stride, padding, dilation)
     if g.shape[1:] != (outputs, h.out, w.out):
         raise ShapeError(
@@ -255,7 +227,7 @@ def _input_grad_out(
 
 
 def _input_grad_vjp(c: Saved, ct: Array) -> dict[str, Any]:
-    settings = _settings(c)
+    settings = settings_of(c)
     return {
         "g": lambda: conv2d(ct, c.weight, None, **settings),
         "weight": lambda: conv2d_weight_grad(ct, c.g, c.spec_of("weight").shape[2:], **settings),
@@ -351,9 +323,9 @@ def _weight_grad_out(
     name = "conv2d_weight_grad"
     _four(name, "x", x, "(N, C, H, W)")
     _four(name, "g", g, "(N, O, OH, OW)")
-    _floats(name, x=x, g=g)
+    check_floats(name, x=x, g=g)
     kernel = geometry.pair(name, "kernel_size", kernel_size)
-    n_groups = _groups(name, groups, x.shape[1], g.shape[1])
+    n_groups = check_groups(name, groups, x.shape[1], g.shape[1])
     h, w = conv_window(name, x.shape[2:], kernel, stride, padding, dilation)
     if (g.shape[0], *g.shape[2:]) != (x.shape[0], h.out, w.out):
         raise ShapeError(
@@ -364,7 +336,7 @@ def _weight_grad_out(
 
 
 def _weight_grad_vjp(c: Saved, ct: Array) -> dict[str, Any]:
-    settings = _settings(c)
+    settings = settings_of(c)
     return {
         "x": lambda: conv2d_input_grad(c.g, ct, c.spec_of("x").shape[2:], **settings),
         "g": lambda: conv2d(c.x, ct, None, **settings),

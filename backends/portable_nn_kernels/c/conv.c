@@ -10,35 +10,7 @@
  * Sums of the weight gradient are flushed every FLUSH steps, so that the error grows like that of a blocked sum.
  * Defines: T (storage), IX (u32 or i64), RM, RN, TK. */
 #include "conv.h"
-#define TM (16 * RM)
-#define TN (16 * RN)
-#define REAL ACC(T)
-#define FLUSH 64
-
-#define TILES                                                                                                   \
-    LOCAL REAL tile_a[TK * (TM + 1)];                                                                           \
-    LOCAL REAL tile_b[TK * (TN + 1)];                                                                           \
-    const i64 lane = LOCAL_ID(0), ti = lane % 16, tj = lane / 16;                                               \
-    REAL acc[RM * RN];                                                                                          \
-    for (int e = 0; e < RM * RN; ++e) acc[e] = 0
-
-/* acc += tile_a' tile_b. Results of a work-item lie 16 apart, so that neighbours store next to each other. */
-#define MULTIPLY                                                                                                \
-    BARRIER();                                                                                                  \
-    for (int k = 0; k < TK; ++k) {                                                                              \
-        REAL av[RM], bv[RN];                                                                                    \
-        for (int r = 0; r < RM; ++r) av[r] = tile_a[k * (TM + 1) + ti + 16 * r];                                \
-        for (int s = 0; s < RN; ++s) bv[s] = tile_b[k * (TN + 1) + tj + 16 * s];                                \
-        for (int r = 0; r < RM; ++r)                                                                            \
-            for (int s = 0; s < RN; ++s) acc[r * RN + s] = FMA(av[r], bv[s], acc[r * RN + s]);                  \
-    }                                                                                                           \
-    BARRIER()
-
-/* Dimension 0 counts (row tile, column tile, group of channels), the largest first. */
-#define WHERE(count_j)                                                                                          \
-    const i64 tiles_j = ((count_j) + TN - 1) / TN;                                                              \
-    const i64 j0 = GROUP_ID(0) % tiles_j * TN, g = GROUP_ID(0) / tiles_j % groups;                              \
-    const i64 i0 = GROUP_ID(0) / (tiles_j * groups) * TM
+#include "conv_tile.h"
 
 KERNEL(pnn_conv_forward, 256, 1, 1)(IN(T, x), IN(T, weight), IN(T, bias), OUT(T, y), CONV_ARGS, i32 has_bias, i64 bias_step) {
     AT_IN(T, x); AT_IN(T, weight); AT_IN(T, bias); AT_OUT(T, y);
@@ -84,8 +56,9 @@ KERNEL(pnn_conv_forward, 256, 1, 1)(IN(T, x), IN(T, weight), IN(T, bias), OUT(T,
     }
 }
 
-KERNEL(pnn_conv_input_grad, 256, 1, 1)(IN(T, y), IN(T, weight), OUT(T, x), CONV_ARGS) {
-    AT_IN(T, y); AT_IN(T, weight); AT_OUT(T, x);
+/* has_bias: one number per channel of x is added (transposed convolutions; none for gradients). */
+KERNEL(pnn_conv_input_grad, 256, 1, 1)(IN(T, y), IN(T, weight), IN(T, bias), OUT(T, x), CONV_ARGS, i32 has_bias, i64 bias_step) {
+    AT_IN(T, y); AT_IN(T, weight); AT_IN(T, bias); AT_OUT(T, x);
     TILES;
     WHERE(c);
     const i64 count_k = o * kh * kw, pixels = n * h * w;
@@ -122,7 +95,10 @@ KERNEL(pnn_conv_input_grad, 256, 1, 1)(IN(T, y), IN(T, weight), OUT(T, x), CONV_
         CONV_SPLIT(i, w, row, col); CONV_SPLIT(row, h, image, line);
         for (int s = 0; s < RN; ++s) {
             const i64 j = j0 + tj + 16 * s;
-            if (j < c) STORE(T, x, (i64)image * xn + (g * c + j) * xc + (i64)line * xh + (i64)col * xw, acc[r * RN + s]);
+            if (j < c) {
+                const REAL shift = has_bias ? LOAD(T, bias, (g * c + j) * bias_step) : 0;
+                STORE(T, x, (i64)image * xn + (g * c + j) * xc + (i64)line * xh + (i64)col * xw, acc[r * RN + s] + shift);
+            }
         }
     }
 }

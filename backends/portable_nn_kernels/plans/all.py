@@ -1,6 +1,7 @@
 """Every plan module: importing this fills `RULES`."""
 
 from . import conv as conv
+from . import conv_any as conv_any
 from . import creation as creation
 from . import distance as distance
 from . import extremum as extremum
@@ -10,6 +11,7 @@ from . import group_norm as group_norm
 from . import layout as layout
 from . import loss as loss
 from . import norm as norm
+from . import pair_loss as pair_loss
 from . import pool as pool
 from . import random as random
 from . import reduction as reduction

@@ -5,7 +5,7 @@ from __future__ import annotations
 from portable_nn.core import dtypes
 from portable_nn.core.call import Call
 from portable_nn.core.geometry import Window, conv_window_of
-from portable_nn.core.spec import Spec
+from portable_nn.core.spec import Spec, Weak
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
 from . import conv_cpu, plans
@@ -21,7 +21,7 @@ def shape_args(x: Spec, weight: Spec, y: Spec, window: Window, groups: int) -> t
     return tuple(Const("i64", value) for value in numbers)
 
 
-def _tile(profile: Profile, rows: int, cols: int, batch: int) -> tuple[int, int]:
+def tile(profile: Profile, rows: int, cols: int, batch: int) -> tuple[int, int]:
     """Return results per work-item in both directions: large tiles reuse more, small ones fill more compute units."""
     for rm, rn in ((4, 4), (4, 2), (2, 2), (2, 1)):
         tiles = -(-rows // (16 * rm)) * -(-cols // (16 * rn)) * batch
@@ -30,11 +30,13 @@ def _tile(profile: Profile, rows: int, cols: int, batch: int) -> tuple[int, int]
     return 1, 1
 
 
-def _tiles(rows: int, cols: int, rm: int, rn: int) -> int:
+def tiles(rows: int, cols: int, rm: int, rn: int) -> int:
+    """Return how many tiles of 16 rm x 16 rn results there are."""
     return -(-rows // (16 * rm)) * -(-cols // (16 * rn))
 
 
-def _defines(spec: Spec, largest: int, rm: int, rn: int) -> tuple[tuple[str, Define], ...]:
+def defines(spec: Spec, largest: int, rm: int, rn: int) -> tuple[tuple[str, Define], ...]:
+    """Return the defines of c/conv_tile.h; `largest` decides about the width of indices."""
     return (("T", dtypes.TAGS[spec.dtype]), ("IX", "u32" if largest < 2**31 else "i64"), ("RM", rm), ("RN", rn), ("TK", 16))
 
 
@@ -70,12 +72,11 @@ def conv2d(call: Call, profile: Profile) -> Plan:
     if profile.shape == "cpu":
         return conv_cpu.forward(profile, x, weight, y, bias if isinstance(bias, Spec) else None, window, groups)
     rows, cols = y.size // y.shape[1], y.shape[1] // groups
-    rm, rn = _tile(profile, rows, cols, groups)
-    shift = (Const("i32", int(bias is not None)), Const("i64", bias.strides[0] if isinstance(bias, Spec) else 0))
+    rm, rn = tile(profile, rows, cols, groups)
     launch = Launch(
-        "pnn_conv_forward", "conv.c", (_tiles(rows, cols, rm, rn) * groups,), (256,),
-        (In(0), In(1), In(1) if bias is None else In(2), Out(0), *shape_args(x, weight, y, window, groups), *shift),
-        _defines(y, max(rows, weight.size), rm, rn),
+        "pnn_conv_forward", "conv.c", (tiles(rows, cols, rm, rn) * groups,), (256,),
+        (In(0), In(1), *bias_args(bias)[:1], Out(0), *shape_args(x, weight, y, window, groups), *bias_args(bias)[1:]),
+        defines(y, max(rows, weight.size), rm, rn),
     )  # fmt: skip
     return Plan((launch,))
 
@@ -83,20 +84,30 @@ def conv2d(call: Call, profile: Profile) -> Plan:
 @plans("conv2d_input_grad")
 def conv2d_input_grad(call: Call, profile: Profile) -> Plan:
     """Plan the gradient of the images."""
-    y, weight, x = call.spec(0), call.spec(1), call.outputs[0]
-    if call.outputs[0].size == 0:
+    return transposed(profile, call.spec(0), call.spec(1), None, call.outputs[0], conv_window_of(call), call.settings["groups"])
+
+
+def transposed(profile: Profile, y: Spec, weight: Spec, bias: Spec | None, x: Spec, window: Window, groups: int) -> Plan:
+    """Plan what an input gradient and a transposed convolution have in common: x from y, the operands In(0), In(1), In(2)."""
+    if x.size == 0:
         return Plan(())
-    window = conv_window_of(call)
-    groups = call.settings["groups"]
     if profile.shape == "cpu":
-        return conv_cpu.input_grad(profile, y, weight, x, window, groups)
+        return conv_cpu.input_grad(profile, y, weight, x, window, groups, bias)
     rows, cols = x.size // x.shape[1], x.shape[1] // groups
-    rm, rn = _tile(profile, rows, cols, groups)
+    rm, rn = tile(profile, rows, cols, groups)
     launch = Launch(
-        "pnn_conv_input_grad", "conv.c", (_tiles(rows, cols, rm, rn) * groups,), (256,),
-        (In(0), In(1), Out(0), *shape_args(x, weight, y, window, groups)), _defines(y, max(rows, weight.size), rm, rn),
+        "pnn_conv_input_grad", "conv.c", (tiles(rows, cols, rm, rn) * groups,), (256,),
+        (In(0), In(1), *bias_args(bias)[:1], Out(0), *shape_args(x, weight, y, window, groups), *bias_args(bias)[1:]),
+        defines(y, max(rows, weight.size), rm, rn),
     )  # fmt: skip
     return Plan((launch,))
+
+
+def bias_args(bias: Spec | Weak | None) -> tuple[Arg, Arg, Arg]:
+    """Return where the bias is (the filters stand in for none), whether there is one, and its stride."""
+    if not isinstance(bias, Spec):
+        return In(1), Const("i32", 0), Const("i64", 0)
+    return In(2), Const("i32", 1), Const("i64", bias.strides[0])
 
 
 @plans("conv2d_weight_grad")
@@ -111,15 +122,15 @@ def conv2d_weight_grad(call: Call, profile: Profile) -> Plan:
         plan, partial, parts, lanes = conv_cpu.weight_grad(profile, x, y, weight, window, groups)
         return Plan((*plan.launches, weight_sum(profile, weight, partial, parts, groups, lanes)), plan.scratch)
     rows, cols, pixels = weight.shape[0] // groups, weight.size // weight.shape[0], y.size // y.shape[1]
-    rm, rn = _tile(profile, rows, cols, groups)
-    tiles = _tiles(rows, cols, rm, rn) * groups
-    parts = max(1, min(-(-2 * profile.units // tiles) * 2, pixels // 256, 256))
+    rm, rn = tile(profile, rows, cols, groups)
+    count = tiles(rows, cols, rm, rn) * groups
+    parts = max(1, min(-(-2 * profile.units // count) * 2, pixels // 256, 256))
     step = -(-pixels // parts // 16) * 16 if pixels else 16
     parts = max(1, -(-pixels // step))
     launch = Launch(
-        "pnn_conv_weight_grad", "conv.c", (tiles, parts), (256, 1),
+        "pnn_conv_weight_grad", "conv.c", (count, parts), (256, 1),
         (In(0), In(1), Scratch(0), *shape_args(x, weight, y, window, groups), Const("i64", step)),
-        _defines(y, max(pixels, weight.size), rm, rn),
+        defines(y, max(pixels, weight.size), rm, rn),
     )  # fmt: skip
     scratch = Spec((parts, weight.size), dtypes.accumulator(weight.dtype))
     return Plan((launch, weight_sum(profile, weight, Scratch(0), parts, groups)), (scratch,))

@@ -206,8 +206,8 @@ def _phase_pads(axis: Axis, found: list[Phase]) -> tuple[int, int]:
     return max(0, -min(lows, default=0)), max(0, max(highs, default=0) - (axis.out - 1))
 
 
-def input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window, groups: int) -> Plan:
-    """Plan the gradient of the images: a convolution of the cotangent per phase."""
+def input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window, groups: int, bias: Spec | None = None) -> Plan:
+    """Plan the gradient of the images, or a transposed convolution with its bias: a convolution of the cotangent per phase."""
     h, w = window
     c, o = x.shape[1] // groups, y.shape[1] // groups
     rows, cols = phases(h), phases(w)
@@ -225,7 +225,7 @@ def input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window,
             )  # fmt: skip
             filters = (row.tap * wp + col.tap * wq, o * wo, wc, wo, row.tap_step * wp, col.tap_step * wq)
             made, packed = _panels(
-                profile, source, weight, filters, (In(1), 0, 0), x, n=x.shape[0], groups=groups, size=(row.count, col.count), c=o,
+                profile, source, weight, filters, (In(1), 0, 0) if bias is None else (In(2), 1, bias.strides[0]), x, n=x.shape[0], groups=groups, size=(row.count, col.count), c=o,
                 taps=(0, 0) if empty else (row.taps, col.taps), o=c, places=places, scratch=len(scratch),
             )  # fmt: skip
             launches += made
