@@ -1,3 +1,4 @@
 """Every kernel module: importing this fills `registry.KERNELS`. One file per file of `c/`, name for name."""
 
+from . import gemm as gemm
 from . import softmax as softmax
