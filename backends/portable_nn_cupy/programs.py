@@ -13,9 +13,9 @@ from portable_nn_kernels.source import program_text
 from .devices import is_hip
 
 
-def options() -> tuple[str, ...]:
-    """Return what DIALECT.md asks of the compiler: no contraction. CuPy adds the architecture and -ftz=true."""
-    return ("-ffp-contract=off",) if is_hip() else ("--fmad=false",)
+# What DIALECT.md asks of the compiler: no contraction. CuPy adds the architecture, the standard (C++17) and -ftz=true.
+CUDA_OPTIONS = ("--fmad=false",)
+HIP_OPTIONS = ("-ffp-contract=off",)
 
 
 class Programs:
@@ -23,7 +23,7 @@ class Programs:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, tuple[tuple[str, Define], ...]], Any] = {}
-        self.options = options()
+        self.options = HIP_OPTIONS if is_hip() else CUDA_OPTIONS
 
     def kernel(self, launch: Launch) -> Any:
         """Return the launch's kernel on the current device, compiled and loaded."""
