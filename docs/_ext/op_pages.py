@@ -136,23 +136,23 @@ def _facts(op: Op) -> list[str]:
     if op.residuals:
         rows.append(("kept for the gradient", ", ".join(map(_literal, op.residuals))))
     rows.append(("gradient", "none" if op.vjp is None else "yes" + (f"; saves {', '.join(map(_literal, op.saves))}" if op.saves else "")))
-    rows += [(f"kernel on {name}", how) for name, how in coverage(op).items()]
+    rows += [(f"computed on {name} by", how) for name, how in coverage(op).items()]
     rows += [("version", op.version), ("written in", _literal(f"portable_nn/ops/{family(op)}.py"))]
     return table(("fact", ""), rows, "25 75")
 
 
 def coverage(op: Op) -> dict[str, str]:
     """Return how each group of backends computes the op."""
-    numpy = "faster override" if op.name in OVERRIDES else "the reference"
+    numpy = "a faster override" if op.name in OVERRIDES else "the reference"
     if op.expression is not None:
-        device = "elementwise, from its expressions"
+        device = "the elementwise plan, from its expressions"
     elif op.name in RULES:
         device = f"plan ``{RULES[op.name].__module__.rpartition('.')[2]}``"
     else:
         device = "none yet"
     if op.view is not None:
         device = f"a view where strides allow; else {device}" if device != "none yet" else "always a view"
-    return {"numpy": numpy, "opencl": device}
+    return {"numpy": numpy, "devices": device}
 
 
 def _cases(op: Op) -> Iterator[str]:
@@ -224,9 +224,9 @@ def coverage_page() -> str:
         (f":doc:`{op.name} <ops/{op.name}>`", *coverage(op).values(), "yes" if op.vjp else "no", str(len(op.samples)))
         for op in (OPS[name] for name in sorted(OPS))
     ]
-    missing = [op.name for op in OPS.values() if coverage(op)["opencl"] == "none yet"]
+    missing = [op.name for op in OPS.values() if coverage(op)["devices"] == "none yet"]
     told = f"Without a device kernel: {', '.join(map(_literal, missing))}." if missing else "Every op has a device kernel."
-    return "\n".join([*lines, told, "", *table(("op", "numpy", "opencl", "gradient", "tested cases"), rows)])
+    return "\n".join([*lines, told, "", *table(("op", "numpy", "devices (opencl, cupy)", "gradient", "tested cases"), rows)])
 
 
 def _write(path: Path, text: str) -> None:
