@@ -6,15 +6,16 @@ An adapter says how to allocate, how to alias, and how to bind one launch; it co
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from typing import Any
 
-from portable_nn.core import dtypes
+from portable_nn.core import dtypes, tree
 from portable_nn.core.backend import Backend, Prepared
 from portable_nn.core.call import Call
 from portable_nn.core.errors import NoKernel
 from portable_nn.core.op import Op
+from portable_nn.core.selection import use_backend
 from portable_nn.core.spec import Spec
 
 from .launch import In, Launch, Out, Plan, Profile
@@ -86,6 +87,23 @@ class DeviceBackend(Backend):
             return outs
 
         return run
+
+    def warm_up(self, f: Callable[..., Any], *args: Any) -> None:
+        """Run `f` on arrays without memory, and build the programs of what it launches."""
+        from .rehearsal import Rehearsal  # it derives from this class
+
+        stage = Rehearsal(self.profile)
+
+        def twin(x: Any) -> Any:
+            return stage.allocate(self.spec_of(x)) if hasattr(x, "dtype") and hasattr(x, "shape") else x
+
+        with stage.recording() as launches, use_backend(stage):
+            f(*(tree.map(twin, arg) for arg in args))
+        self.build({(r.launch.source, r.launch.defines): r.launch for r in launches}.values())
+
+    def build(self, launches: Collection[Launch]) -> None:
+        """Compile the programs of `launches`. By default nothing is done: they are compiled when they are bound."""
+        del launches
 
     def _view(self, call: Call, strides: tuple[int, ...], offset: int) -> Prepared:
         spec = Spec(call.outputs[0].shape, call.outputs[0].dtype, strides)

@@ -6,7 +6,7 @@ One thread at a time per backend object: a bound launch sets arguments and enque
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -156,6 +156,10 @@ class OpenCLBackend(TimedBackend):
         self.error_word.check(self.queue)
 
     # -- launches -------------------------------------------------------------------------------------------------
+
+    def build(self, launches: Collection[Launch]) -> None:
+        """Compile the programs of `launches`, on every core."""
+        self.programs.build(launches)
 
     def bind(self, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:
         """Build the kernel, preset its constants, and return what launches it."""

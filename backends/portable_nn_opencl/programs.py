@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import warnings
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,21 +66,33 @@ class Programs:
         except cl.Error as error:
             raise BackendError(f"{launch.kernel}: {_where(launch)} holds no kernel of this name ({error})") from error
 
+    def build(self, launches: Collection[Launch]) -> None:
+        """Compile the programs of `launches` that are not there yet, on every core."""
+        missing = [launch for launch in launches if (launch.source, launch.defines) not in self._kept]
+        with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            warnings.simplefilter("ignore", cl.CompilerWarning)  # here: the filters are shared by all threads
+            made = list(pool.map(self._compiled, missing))
+        for launch, program in zip(missing, made, strict=True):
+            self._kept[launch.source, launch.defines] = program
+
     def _program(self, launch: Launch) -> Any:
-        text = program_text(launch.source, (*self._first, *launch.defines), "opencl")
-        digest = hashlib.sha256(f"{self._salt}\n{text}".encode()).hexdigest()
-        path = cache_folder() / f"{digest}.bin"
         with warnings.catch_warnings():
             # Some compilers always say something; PyOpenCL warns each time.
             warnings.simplefilter("ignore", cl.CompilerWarning)
-            program = self._load(path)
-            if program is not None:
-                self.loaded += 1
-                return program
-            try:
-                program = cl.Program(self._context, text).build(self.options, cache_dir=False)
-            except cl.Error as error:
-                raise BackendError(self._refusal(launch, str(error))) from error
+            return self._compiled(launch)
+
+    def _compiled(self, launch: Launch) -> Any:
+        text = program_text(launch.source, (*self._first, *launch.defines), "opencl")
+        digest = hashlib.sha256(f"{self._salt}\n{text}".encode()).hexdigest()
+        path = cache_folder() / f"{digest}.bin"
+        program = self._load(path)
+        if program is not None:
+            self.loaded += 1
+            return program
+        try:
+            program = cl.Program(self._context, text).build(self.options, cache_dir=False)
+        except cl.Error as error:
+            raise BackendError(self._refusal(launch, str(error))) from error
         self.built += 1
         binary = program.get_info(cl.program_info.BINARIES)[0]
         write_whole(path, hashlib.sha256(binary).digest() + binary)

@@ -94,6 +94,14 @@ class Backend(ABC):
         del target, value
         raise NoKernel(f"backend {self.name} does not write into arrays")
 
+    def warm_up(self, f: Callable[..., Any], *args: Any) -> None:
+        """Make ready for `f(*args)`, whose arguments are trees of arrays and constants, without running it.
+
+        A backend that compiles kernels runs `f` on shapes alone and compiles what it would launch, on every core:
+        one kernel after the other at the first call would keep most of them idle. By default nothing is done.
+        """
+        del f, args
+
     def version_of(self, x: Any) -> int:
         """Return a number that grows when `x` is written to in place."""
         del x
