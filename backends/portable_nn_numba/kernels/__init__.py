@@ -1,4 +1,5 @@
 """Every kernel module: importing this fills `registry.KERNELS`. One file per file of `c/`, name for name."""
 
+from . import conv as conv
 from . import gemm as gemm
 from . import softmax as softmax
