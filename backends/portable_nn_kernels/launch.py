@@ -7,7 +7,21 @@ from typing import Literal
 
 from portable_nn.core.spec import Spec
 
-Define = str | int | float
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An expression in the language of `portable_nn.core.expression`, and the type it is computed in.
+
+    In a mapping, `name` is what the terms after it call it; a value that is stored has none. As the value of a define it
+    is the body of a macro, in C over the variables ``v_<name>``: ``("MAP_TERM(v_x, v_t, j)", Term("f32", "x * t"))``.
+    """
+
+    tag: str
+    text: str
+    name: str = ""
+
+
+Define = str | int | float | Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +74,50 @@ Arg = Ref | Const | Value | ErrorWord
 
 
 @dataclass(frozen=True, slots=True)
+class Mapping:
+    """What a rendered kernel does for each element, without a language: backends render it to C or to Python.
+
+    Parameters
+    ----------
+    inputs, outputs : tuple of (name, storage tag)
+        The arrays.
+    scalars : tuple of (name, tag)
+        The scalars passed by value.
+    steps, values : tuple of Term
+        What is computed from the loaded inputs, scalars and indices (``at_0``, ...); one value per output.
+    ndim : int
+        Number of axes that are walked.
+    kinds : tuple of "0", "1" or "s"
+        Each array's stride along the last axis: none, one, or an argument.
+    form : "flat", "rows" or "elements"
+        How indices are taken apart: see `plans/mapping.py`.
+    index : "u32" or "i64"
+        The type in which elements are taken apart.
+    group : int
+        Work-items of a group.
+    shifted : tuple of str
+        Arrays that start some elements after their first.
+    """
+
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+    scalars: tuple[tuple[str, str], ...]
+    steps: tuple[Term, ...]
+    values: tuple[Term, ...]
+    ndim: int
+    kinds: tuple[str, ...]
+    form: str
+    index: str
+    group: int
+    shifted: tuple[str, ...] = ()
+
+    @property
+    def indices(self) -> tuple[str, ...]:
+        """Names of the indices."""
+        return tuple(f"at_{axis}" for axis in range(self.ndim))
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """One kernel launch.
 
@@ -77,6 +135,8 @@ class Launch:
         In the kernel's order. An array becomes two arguments: base pointer and offset in elements (int64).
     defines : tuple of (name, value)
         Compile-time constants, sorted by the plan's own order; they name the program in the cache.
+    mapping : Mapping, optional
+        What the text in `source` was rendered from, for backends of another language.
     """
 
     kernel: str
@@ -85,6 +145,7 @@ class Launch:
     size: tuple[int, ...]
     args: tuple[Arg, ...]
     defines: tuple[tuple[str, Define], ...] = ()
+    mapping: Mapping | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
-from portable_nn_kernels.launch import Define
+from portable_nn.core.expression import KernelExpression
+from portable_nn_kernels.launch import Define, Term
 
 Language = Literal["opencl", "cuda"]
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+"([\w.]+)"[^\n]*$', re.MULTILINE)
@@ -30,6 +31,10 @@ def _pasted(text: str, seen: set[str]) -> str:
     return _INCLUDE.sub(paste, text)
 
 
+def _body(value: Define) -> Define:
+    return f"({KernelExpression(value.text).render_c(value.tag)})" if isinstance(value, Term) else value
+
+
 @lru_cache(maxsize=1024)
 def program_text(source: str, defines: tuple[tuple[str, Define], ...], language: Language) -> str:
     """Return what a compiler of `language` is given.
@@ -44,8 +49,8 @@ def program_text(source: str, defines: tuple[tuple[str, Define], ...], language:
     language : "opencl" or "cuda"
         HIP is given the CUDA text.
     """
-    before = [f"#define {name} {value}" for name, value in defines if name.startswith("PNN_")]
-    after = [f"#define {name} {value}" for name, value in defines if not name.startswith("PNN_")]
+    before = [f"#define {name} {_body(value)}" for name, value in defines if name.startswith("PNN_")]
+    after = [f"#define {name} {_body(value)}" for name, value in defines if not name.startswith("PNN_")]
     seen = {"prelude_common.h"}
     text = source if "\n" in source else kernel_file(source)
     parts = [

@@ -165,6 +165,18 @@ def pnn_f32_to_f16(x: Any) -> Any:
     return u16(sign | u32(made))
 
 
+@device
+def pnn_c64(x: Any, y: Any) -> Any:
+    """Return a complex64 of its parts."""
+    return np.complex64(complex(f32(x), f32(y)))
+
+
+@device
+def pnn_c128(x: Any, y: Any) -> Any:
+    """Return a complex128 of its parts."""
+    return np.complex128(complex(f64(x), f64(y)))
+
+
 # -- load and store: to and from the compute type ---------------------------------------------------------------------
 
 
@@ -243,8 +255,9 @@ def _madd(tag: str) -> Callable[..., Any]:
         def complex_madd(a: Any, b: Any, c: Any) -> Any:
             real = cuda.fma(-a.imag, b.imag, cuda.fma(a.real, b.real, c.real))
             imag = cuda.fma(a.imag, b.real, cuda.fma(a.real, b.imag, c.imag))
-            return acc(complex(real, imag))
+            return pair(real, imag)
 
+        pair = pnn_c64 if tag == "c64" else pnn_c128
         return device(complex_madd)
     return device(lambda a, b, c: acc(acc(a * b) + c))
 

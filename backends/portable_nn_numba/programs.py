@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from portable_nn.core.errors import ArgumentError, BackendError, NoKernel
-from portable_nn_kernels.launch import Const, Define, ErrorWord, Launch, Ref, Value
+from portable_nn_kernels.launch import Const, Define, ErrorWord, Launch, Mapping, Ref, Value
 
 from . import kernels as _every_kernel  # noqa: F401  (fills KERNELS)
 from . import shim
 from .dialect import TYPE
 from .registry import KERNELS, parameters
+from .rendered import function_of, text_of
 from .shim import Parameter
 
 _PACKAGE = __name__.partition(".")[0]
@@ -49,13 +50,20 @@ class Program:
 
 
 @lru_cache(maxsize=4096)
-def _program(name: str, source: str, defines: tuple[tuple[str, Define], ...], threads: int) -> Program:
+def _program(name: str, source: str, defines: tuple[tuple[str, Define], ...], threads: int, mapping: Mapping | None) -> Program:
+    if mapping is not None:
+        function = function_of(mapping)
+        return Program(name, function, parameters(function), threads, _digest(name, text_of(mapping), threads, function.__module__))
     found = KERNELS.get(name)
     if found is None:
         raise NoKernel(f"backend numba has no kernel {name} yet (its text is in {source})")
     function = found.function(defines)
-    text = [shim.version(), name, repr(defines), str(threads), *_sources(function.__module__)]
-    return Program(name, function, parameters(function), threads, hashlib.sha256("\n".join(text).encode()).hexdigest()[:40])
+    return Program(name, function, parameters(function), threads, _digest(name, repr(defines), threads, function.__module__))
+
+
+def _digest(name: str, constants: str, threads: int, module: str) -> str:
+    text = "\n".join([shim.version(), name, constants, str(threads), *_sources(module)])
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
 @cache
@@ -85,7 +93,7 @@ def program_of(launch: Launch) -> Program:
     BackendError
         Where the launch's arguments are not the kernel's.
     """
-    found = _program(launch.kernel, launch.source, launch.defines, prod(launch.size))
+    found = _program(launch.kernel, launch.source, launch.defines, prod(launch.size), launch.mapping)
     wanted: list[tuple[str, Any]] = []
     for arg in launch.args:
         if isinstance(arg, Ref):

@@ -4,7 +4,7 @@ An expression is zero or more assignments and a final value, separated by ``;``:
 
     t = tanh(0.8 * x); 0.5 * x * (1 + t)
 
-Names are operands and settings. The intrinsics have stated semantics, the same in every language: `maximum` and
+Names are operands and settings. `and`, `or` and `not` join conditions. The intrinsics have stated semantics, the same in every language: `maximum` and
 `minimum` propagate NaN, `%` and `//` take the sign of the divisor and give 0 for an integer divisor of 0, `round` is
 half to even, shifts by the width or more give 0 (or the sign). Constants take the type of the computation.
 """
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, reduce
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -70,7 +70,10 @@ _C_FUNCTIONS = {
 }  # fmt: skip
 _C_NAMES = {"maximum": "max", "minimum": "min"}
 _C_TYPES = {"b8": "i32", "i8": "i32", "i16": "i32", "u8": "u32", "u16": "u32"}
-_PYTHON_CALLS = {"rsqrt": "1.0 / math.sqrt({})", "isnan": "math.isnan({})", "isinf": "math.isinf({})"}
+# What kernels may call besides: conversions to a compute type, and what they need for storing float64 as a half and
+# complex numbers. `real`, `imag` and `c64(re, im)` have a meaning of their own in each language.
+CASTS = ("i32", "i64", "u32", "u64", "f32", "f64")
+KERNEL_CALLS = (*CASTS, "narrow", "real", "imag", "c64", "c128")
 
 
 def compute_tag(tag: str) -> str:
@@ -89,13 +92,14 @@ class Expression:
     """
 
     text: str
+    _calls: ClassVar[tuple[str, ...]] = tuple(NUMPY_CALLS)
 
     def __post_init__(self) -> None:
         for node in ast.walk(self._module):
             if isinstance(node, ast.Call):
                 name = node.func.id if isinstance(node.func, ast.Name) else "?"
-                if name not in NUMPY_CALLS:
-                    raise SettingError(f"expression {self.text!r}: there is no intrinsic {name!r}; known: {', '.join(NUMPY_CALLS)}")
+                if name not in self._calls:
+                    raise SettingError(f"expression {self.text!r}: there is no intrinsic {name!r}; known: {', '.join(self._calls)}")
 
     @cached_property
     def _module(self) -> ast.Module:
@@ -151,18 +155,47 @@ class Expression:
                 scope[name] = _numpy(node, scope)
             return _numpy(self.value, scope)
 
-    def render_c(self, tag: str, suffix: str = "") -> tuple[list[str], str]:
-        """Return C statements and the final value, computed in type `tag`.
+    def split(self, suffix: str = "") -> tuple[list[tuple[str, str]], str]:
+        """Return the assignments as (name, text) and the final value's text, assigned names with `suffix` added.
 
-        Operand `x` is the variable `v_x`; an assigned name gets `suffix` too, so that several expressions share a scope.
+        So several expressions can share a scope.
         """
-        local = {name: f"v_{name}{suffix}" for name, _ in self.steps}
-        lines = [f"const {tag} {local[name]} = {_c(node, tag, local)};" for name, node in self.steps]
-        return lines, _c(self.value, tag, local)
+        local = {name for name, _ in self.steps}
 
-    def render_python(self) -> tuple[list[str], str]:
-        """Return Python statements and the final value, for scalars (numba kernels); needs `math` in scope."""
-        return [f"v_{name} = {_python(node)}" for name, node in self.steps], _python(self.value)
+        class Renamed(ast.NodeTransformer):
+            def visit_Name(self, node: ast.Name) -> ast.Name:
+                return ast.Name(node.id + suffix, node.ctx) if node.id in local else node
+
+        def text(node: ast.expr) -> str:
+            return ast.unparse(Renamed().visit(ast.parse(ast.unparse(node), mode="eval").body))
+
+        return [(name + suffix, text(node)) for name, node in self.steps], text(self.value)
+
+    def render_c(self, tag: str, plain: Collection[str] = ()) -> str:
+        """Return the final value as C, computed in type `tag`; name `x` is the variable `v_x`, or `x` if it is in `plain`."""
+        return _c(self.value, tag, plain)
+
+    def render_python(self, tag: str, plain: Collection[str] = ()) -> str:
+        """Return the final value as Python that numba compiles, computed in type `tag`.
+
+        In scope it needs the types by their tags (`f32(...)` converts), `math`, FMA and the functions pnn_<name>_<tag>.
+        """
+        return _python(self.value, tag, plain)[0]
+
+    @cached_property
+    def functions(self) -> frozenset[str]:
+        """Names of the intrinsics called, operators that are calls in C and Python among them."""
+        found = {_C_NAMES.get(name, name) for name in map(_call_name, self._nodes(ast.Call))}
+        return frozenset(found | {_C_FUNCTIONS[type(n.op)] for n in self._nodes(ast.BinOp) if type(n.op) in _C_FUNCTIONS})
+
+    def _nodes(self, kind: type[Any]) -> list[Any]:
+        return [node for node in ast.walk(self._module) if isinstance(node, kind)]
+
+
+class KernelExpression(Expression):
+    """An expression inside a kernel, which may also call `KERNEL_CALLS`; it has no NumPy form."""
+
+    _calls: ClassVar[tuple[str, ...]] = (*NUMPY_CALLS, *KERNEL_CALLS)
 
 
 def _call_name(node: ast.Call) -> str:
@@ -188,8 +221,13 @@ def _numpy(node: ast.expr, scope: Mapping[str, Any]) -> Any:
         return _NUMPY_BINARY[type(node.op)](_numpy(node.left, scope), _numpy(node.right, scope))
     if isinstance(node, ast.Compare):
         return _NUMPY_COMPARE[type(node.ops[0])](_numpy(node.left, scope), _numpy(node.comparators[0], scope))
+    if isinstance(node, ast.BoolOp):
+        join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+        return reduce(join, (_numpy(value, scope) for value in node.values))
     if isinstance(node, ast.UnaryOp):
         operand = _numpy(node.operand, scope)
+        if isinstance(node.op, ast.Not):
+            return np.logical_not(operand)
         return np.invert(operand) if isinstance(node.op, ast.Invert) else np.negative(operand)
     assert isinstance(node, ast.Call)
     return NUMPY_CALLS[_call_name(node)](*(_numpy(arg, scope) for arg in node.args))
@@ -207,49 +245,94 @@ def _c_literal(value: float, tag: str) -> str:
     return f"{float(value)!r}{'f' if tag == 'f32' else ''}"
 
 
-def _c(node: ast.expr, tag: str, local: Mapping[str, str]) -> str:
+def _c(node: ast.expr, tag: str, plain: Collection[str]) -> str:
     constant = _constant(node)
     if constant is not None:
         return _c_literal(constant, tag)
     if isinstance(node, ast.Name):
-        return local.get(node.id, f"v_{node.id}")
+        return node.id if node.id in plain else f"v_{node.id}"
     if isinstance(node, ast.BinOp):
-        left, right = _c(node.left, tag, local), _c(node.right, tag, local)
+        left, right = _c(node.left, tag, plain), _c(node.right, tag, plain)
         name = _C_FUNCTIONS.get(type(node.op))
         return f"pnn_{name}_{tag}({left}, {right})" if name else f"({left} {_SYMBOLS[type(node.op)]} {right})"
     if isinstance(node, ast.Compare):
-        return f"({_c(node.left, tag, local)} {_SYMBOLS[type(node.ops[0])]} {_c(node.comparators[0], tag, local)})"
+        return f"({_c(node.left, tag, plain)} {_SYMBOLS[type(node.ops[0])]} {_c(node.comparators[0], tag, plain)})"
+    if isinstance(node, ast.BoolOp):
+        return f"({(' && ' if isinstance(node.op, ast.And) else ' || ').join(_c(value, tag, plain) for value in node.values)})"
     if isinstance(node, ast.UnaryOp):
-        return f"({'~' if isinstance(node.op, ast.Invert) else '-'}{_c(node.operand, tag, local)})"
+        return f"({_C_UNARY[type(node.op)]}{_c(node.operand, tag, plain)})"
     assert isinstance(node, ast.Call)
-    name, args = _call_name(node), [_c(arg, tag, local) for arg in node.args]
+    name = _call_name(node)
+    args = [_c(arg, name if name in CASTS else _part(name, tag), plain) for arg in node.args]
     if name == "where":
         return f"(({args[0]}) ? ({args[1]}) : ({args[2]}))"
-    if name == "fma":
-        return f"FMA({', '.join(args)})"
+    if name in CASTS:
+        return f"(({name}){args[0]})"
+    if name in _C_SPECIAL:
+        return _C_SPECIAL[name].format(*args)
     return f"pnn_{_C_NAMES.get(name, name)}_{tag}({', '.join(args)})"
 
 
-def _python(node: ast.expr) -> str:
+_C_UNARY = {ast.Invert: "~", ast.USub: "-", ast.UAdd: "+", ast.Not: "!"}
+_C_SPECIAL = {
+    "fma": "FMA({}, {}, {})", "narrow": "pnn_narrow_f64({})", "real": "{}.x", "imag": "{}.y", "c64": "pnn_c64({}, {})",
+    "c128": "pnn_c128({}, {})",
+}  # fmt: skip
+_PYTHON_SPECIAL = {
+    "fma": "FMA({}, {}, {})", "narrow": "pnn_narrow_f64({})", "real": "{}.real", "imag": "{}.imag", "c64": "pnn_c64({}, {})",
+    "c128": "pnn_c128({}, {})",
+}  # fmt: skip
+
+
+def _part(name: str, tag: str) -> str:
+    """Return the type in which the arguments of `name` are computed."""
+    return {"c64": "f32", "c128": "f64"}.get(name, tag)
+
+
+def _python(node: ast.expr, tag: str, plain: Collection[str]) -> tuple[str, bool]:
+    """Return the text, and whether it is a condition. Numba widens what C does not, so every result is converted."""
+
+    def number(node: ast.expr, tag: str = tag) -> str:
+        text, condition = _python(node, tag, plain)
+        return f"{tag}({text})" if condition else text
+
     constant = _constant(node)
     if constant is not None:
-        return repr(constant) if math.isfinite(constant) else f"math.{constant!r}"
+        _c_literal(constant, tag)  # refuses what does not fit
+        return f"{tag}({constant!r})" if math.isfinite(constant) else f"{tag}(math.{constant!r})", False
     if isinstance(node, ast.Name):
-        return f"v_{node.id}"
+        return node.id if node.id in plain else f"v_{node.id}", False
     if isinstance(node, ast.BinOp):
-        left, right = _python(node.left), _python(node.right)
         name = _C_FUNCTIONS.get(type(node.op))
-        return f"pnn_{name}({left}, {right})" if name else f"({left} {_SYMBOLS[type(node.op)]} {right})"
+        if name:
+            return f"pnn_{name}_{tag}({number(node.left)}, {number(node.right)})", False
+        symbol = _SYMBOLS[type(node.op)]
+        (left, both), (right, too) = _python(node.left, tag, plain), _python(node.right, tag, plain)
+        if both and too and symbol in "&|^":
+            return f"({left} {symbol} {right})", True
+        return f"{tag}({number(node.left)} {symbol} {number(node.right)})", False
     if isinstance(node, ast.Compare):
-        return f"({_python(node.left)} {_SYMBOLS[type(node.ops[0])]} {_python(node.comparators[0])})"
+        return f"({number(node.left)} {_SYMBOLS[type(node.ops[0])]} {number(node.comparators[0])})", True
+    if isinstance(node, ast.BoolOp):
+        join = " and " if isinstance(node.op, ast.And) else " or "
+        return f"({join.join(_condition(value, tag, plain) for value in node.values)})", True
     if isinstance(node, ast.UnaryOp):
-        return f"({'~' if isinstance(node.op, ast.Invert) else '-'}{_python(node.operand)})"
+        if isinstance(node.op, ast.Not):
+            return f"(not {_condition(node.operand, tag, plain)})", True
+        return f"{tag}({_C_UNARY[type(node.op)]}{number(node.operand)})", False
     assert isinstance(node, ast.Call)
-    name, args = _call_name(node), [_python(arg) for arg in node.args]
+    name = _call_name(node)
     if name == "where":
-        return f"({args[1]} if {args[0]} else {args[2]})"
-    if name in _PYTHON_CALLS:
-        return f"({_PYTHON_CALLS[name].format(*args)})"
-    plain = name in ("exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan",
-                     "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "atan2", "hypot", "copysign")  # fmt: skip
-    return f"{'math.' if plain else 'pnn_'}{_C_NAMES.get(name, name)}({', '.join(args)})"
+        return f"({number(node.args[1])} if {_condition(node.args[0], tag, plain)} else {number(node.args[2])})", False
+    args = [number(arg, name if name in CASTS else _part(name, tag)) for arg in node.args]
+    if name in CASTS:
+        return f"{name}({args[0]})", False
+    if name in _PYTHON_SPECIAL:
+        return _PYTHON_SPECIAL[name].format(*args), False
+    text = f"pnn_{_C_NAMES.get(name, name)}_{tag}({', '.join(args)})"
+    return (f"({text} != 0)", True) if name in _PREDICATES else (text, False)
+
+
+def _condition(node: ast.expr, tag: str, plain: Collection[str]) -> str:
+    text, condition = _python(node, tag, plain)
+    return text if condition else f"({text} != 0)"

@@ -9,7 +9,7 @@ from conftest import VALUES
 from portable_nn.core import dtypes, registry, selection
 from portable_nn.core.elementwise import elementwise
 from portable_nn.core.errors import SettingError
-from portable_nn.core.expression import _PREDICATES, NUMPY_CALLS, Expression, compute_tag
+from portable_nn.core.expression import _C_NAMES, _PREDICATES, NUMPY_CALLS, Expression, compute_tag
 
 NAN, INF = math.nan, math.inf
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 0.3, -0.7, 3.0, 1e-3, 20.0, -20.0, INF, -INF, NAN)
@@ -22,18 +22,17 @@ WHOLE = ["+", "-", "*", "//", "%", "&", "|", "^", "<<", ">>", "<", "<=", ">", ">
 def python_value(expression: Expression, names: dict[str, float]) -> float:
     """Execute the Python rendering (what numba compiles), with the helpers that numba kernels bring along."""
 
-    def numpy(name):
-        return lambda *a: NUMPY_CALLS[name](*(np.float64(v) for v in a)).item()
+    def numpy(function):
+        return np.errstate(all="ignore")(lambda *a: float(function(*(np.float64(v) for v in a))))
 
-    scope = {f"v_{k}": v for k, v in names.items()} | {"math": math}
-    for name, c_name in [(n, {"maximum": "max", "minimum": "min"}.get(n, n)) for n in NUMPY_CALLS]:
-        scope[f"pnn_{c_name}"] = numpy(name)
-    scope["pnn_floordiv"] = lambda a, b: np.floor_divide(np.float64(a), np.float64(b)).item()
-    scope["pnn_mod"] = lambda a, b: np.remainder(np.float64(a), np.float64(b)).item()
-    scope["pnn_pow"] = lambda a, b: np.power(np.float64(a), np.float64(b)).item()
-    lines, value = expression.render_python()
-    exec("\n".join(lines), scope)
-    return float(eval(value, scope))
+    scope = {f"v_{k}": v for k, v in names.items()} | {"math": math, "f64": float, "FMA": numpy(NUMPY_CALLS["fma"])}
+    for name, function in NUMPY_CALLS.items():
+        scope[f"pnn_{_C_NAMES.get(name, name)}_f64"] = numpy(function)
+    scope["pnn_floordiv_f64"], scope["pnn_mod_f64"], scope["pnn_pow_f64"] = map(numpy, (np.floor_divide, np.remainder, np.power))
+    steps, value = expression.split()
+    for name, text in steps:
+        scope[f"v_{name}"] = eval(Expression(text).render_python("f64"), scope)
+    return float(eval(Expression(value).render_python("f64"), scope))
 
 
 def close(got: object, wanted: object, rtol: float = 1e-12) -> None:

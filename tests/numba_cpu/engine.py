@@ -56,7 +56,7 @@ class NumbaOnCpu(CudaOnCpu):
         return call
 
     def _kernel(self, launch: Launch) -> Kernel:
-        key = (launch.kernel, launch.source, launch.defines, launch.size)
+        key = (launch.kernel, launch.source, launch.defines, launch.size, launch.mapping)
         found = self._kernels.get(key)
         if found is None:
             found = self._kernels[key] = Kernel(launch)

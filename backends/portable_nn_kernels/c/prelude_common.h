@@ -139,8 +139,10 @@ PNN_SUMS_FLOAT(f64, c128)
 #endif
 
 /* What C has no cast for: pnn_c64_of_f32(x) and so on, from compute types. */
+DEVICE c64 pnn_c64(f32 x, f32 y) { c64 r; r.x = x; r.y = y; return r; }
 DEVICE c64 pnn_c64_of_f32(f32 x) { c64 r; r.x = x; r.y = 0; return r; }
 #ifdef PNN_F64
+DEVICE c128 pnn_c128(f64 x, f64 y) { c128 r; r.x = x; r.y = y; return r; }
 DEVICE c128 pnn_c128_of_f64(f64 x) { c128 r; r.x = x; r.y = 0; return r; }
 DEVICE c128 pnn_c128_of_f32(f32 x) { return pnn_c128_of_f64(x); }
 DEVICE c128 pnn_c128_of_c64(c64 x) { c128 r; r.x = x.x; r.y = x.y; return r; }

@@ -6,7 +6,7 @@ from portable_nn.core import dtypes
 from portable_nn.core.dtypes import TAGS, DType, is_float, kind
 from portable_nn.core.expression import compute_tag
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Const, Launch, Profile, Ref
+from portable_nn_kernels.launch import Const, Launch, Profile, Ref, Term
 
 from .mapping import Operand, ScalarArg, map_launch
 from .transposes import rows_launch, transpose_launch
@@ -20,23 +20,29 @@ def bits(dtype: DType) -> DType:
     return _BITS.get(dtype.itemsize, dtype)
 
 
-def converted(value: str, source: DType, target: DType) -> tuple[list[str], str]:
-    """Return C statements and the value of type `source`, `value`, ready to be stored as `target`."""
-    real = f"{value}.x" if kind(source) == "complex" else value
+def converted(value: str, source: DType, target: DType) -> Term:
+    """Return the value called `value`, of type `source`, as it is stored to `target`."""
+    tag = compute_tag(TAGS[source])
+    wide = kind(source) == "complex"
+    real = f"real({value})" if wide else value
     if kind(target) == "complex":
-        tag = TAGS[target]
-        part = "f32" if tag == "c64" else "f64"
-        imaginary = f"({part}){value}.y" if kind(source) == "complex" else "0"
-        return [f"{tag} v_pair; v_pair.x = ({part}){real}; v_pair.y = {imaginary};"], "v_pair"
+        part = "f32" if TAGS[target] == "c64" else "f64"
+        imaginary = f"{part}(imag({value}))" if wide else "0"
+        return Term(TAGS[target], f"{TAGS[target]}({part}({real}), {imaginary})")
     if kind(target) == "bool":
-        return [], f"({real} != 0)"
+        return Term(part_tag(source), f"{real} != 0")
     if TAGS[source] == "f64" and TAGS[target] in ("f16", "bf16"):
-        return [], f"pnn_narrow_f64({value})"
+        return Term("f32", f"narrow({value})")
     if is_float(source) and kind(target) == "int" and target.itemsize < 4:
-        return [], f"((i32){value})"  # a float straight to a narrow integer is undefined for more values
+        return Term("i32", f"i32({value})")  # a float straight to a narrow integer is undefined for more values
     if is_float(source) and TAGS[target] == "u32":
-        return [], f"((i64){value})"
-    return [], value
+        return Term("i64", f"i64({value})")
+    return Term(tag, value)
+
+
+def part_tag(dtype: DType) -> str:
+    """Return the compute tag of a dtype, or of a complex dtype's parts."""
+    return {"c64": "f32", "c128": "f64"}.get(TAGS[dtype], compute_tag(TAGS[dtype]))
 
 
 def copy_launch(
@@ -60,23 +66,16 @@ def copy_launch(
             launch = special(source, source_ref, target, target_ref, profile, source_start, target_start)
             if launch is not None:
                 return launch
-        statements: list[str] = []
-        value = "v_x"
-        includes: tuple[str, ...] = ()
+        value = Term(compute_tag(TAGS[raw]), "x")
     else:
-        statements, value = converted("v_x", source.dtype, target.dtype)
-        includes = ("math.h",)
+        value = converted("x", source.dtype, target.dtype)
     read, write = Operand("x", source, source_ref, source_start), Operand("y", target, target_ref, target_start)
-    return map_launch(target.shape, [read], [write], statements, [value], profile, includes=includes)
+    return map_launch(target.shape, [read], [write], [], [value], profile)
 
 
 def fill_launch(target: Spec, ref: Ref, number: float, profile: Profile, start: int = 0) -> Launch:
     """Return the launch that stores `number` everywhere in `target`, a part of an array from `start` on; not empty."""
-    if kind(target.dtype) == "complex":
-        tag = "f32" if target.dtype == dtypes.complex64 else "f64"
-        statements = [f"{TAGS[target.dtype]} v_pair; v_pair.x = v_number; v_pair.y = 0;"]
-        value = "v_pair"
-    else:
-        tag, statements, value = compute_tag(TAGS[target.dtype]), [], "v_number"
+    tag = part_tag(target.dtype)
+    value = "number" if kind(target.dtype) != "complex" else f"{TAGS[target.dtype]}(number, 0)"
     scalar = ScalarArg("number", tag, Const(tag, number))
-    return map_launch(target.shape, [], [Operand("y", target, ref, start)], statements, [value], profile, [scalar], includes=())
+    return map_launch(target.shape, [], [Operand("y", target, ref, start)], [], [Term(tag, value)], profile, [scalar])

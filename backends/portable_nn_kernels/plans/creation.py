@@ -7,10 +7,10 @@ from portable_nn.core.dtypes import TAGS, complex128, float32, float64, int32, i
 from portable_nn.core.errors import NoKernel
 from portable_nn.core.expression import compute_tag
 from portable_nn.core.spec import Spec, Weak
-from portable_nn_kernels.launch import Const, In, Out, Plan, Profile, Value
+from portable_nn_kernels.launch import Const, In, Out, Plan, Profile, Term, Value
 
 from . import plans
-from .copies import bits, converted, copy_launch, fill_launch
+from .copies import bits, converted, copy_launch, fill_launch, part_tag
 from .mapping import Operand, ScalarArg, map_launch
 
 
@@ -48,19 +48,15 @@ def full(call: Call, profile: Profile) -> Plan:
     fill = call.inputs[index]
     out = [Operand("y", y, Out(0))]
     if isinstance(fill, Spec):
-        statements, value = converted("v_fill_value", fill.dtype, y.dtype)
-        return Plan((map_launch(y.shape, [Operand("fill_value", fill, In(index))], out, statements, [value], profile),))
+        value = converted("fill_value", fill.dtype, y.dtype)
+        return Plan((map_launch(y.shape, [Operand("fill_value", fill, In(index))], out, [], [value], profile),))
     assert isinstance(fill, Weak)
     if fill.kind == "complex":
         raise NoKernel(f"{call.op}: a complex Python scalar is not passed to kernels; give it as a 0-d array")
-    tag = compute_tag(TAGS[y.dtype])
-    if kind(y.dtype) == "complex":
-        tag = "f32" if TAGS[y.dtype] == "c64" else "f64"
-    statements, value = ([], "v_fill_value")
-    if kind(y.dtype) == "complex":
-        statements, value = [f"{TAGS[y.dtype]} v_pair; v_pair.x = v_fill_value; v_pair.y = 0;"], "v_pair"
+    tag = part_tag(y.dtype)
+    value = Term(tag, "fill_value" if kind(y.dtype) != "complex" else f"{TAGS[y.dtype]}(fill_value, 0)")
     scalar = ScalarArg("fill_value", tag, Value(tag, index))
-    return Plan((map_launch(y.shape, [], out, statements, [value], profile, [scalar], includes=()),))
+    return Plan((map_launch(y.shape, [], out, [], [value], profile, [scalar]),))
 
 
 def _counted(y: Spec, start: float, step: float, profile: Profile, last: float | None = None) -> Plan:
@@ -71,13 +67,12 @@ def _counted(y: Spec, start: float, step: float, profile: Profile, last: float |
     counted = int64 if whole else float64 if profile.float64 else float32
     tag = TAGS[counted]
     scalars = [ScalarArg("start", tag, Const(tag, start)), ScalarArg("step", tag, Const(tag, step))]
-    value = f"v_start + ({tag})at_0 * v_step"
+    value = f"start + {tag}(at_0) * step"
     if last is not None:
         scalars += [ScalarArg("last", tag, Const(tag, last)), ScalarArg("end", "i64", Const("i64", y.size - 1))]
-        value = f"at_0 == v_end ? v_last : {value}"
-    statements, stored = converted("v_made", counted, y.dtype)
-    statements = [f"const {tag} v_made = {value};", *statements]
-    return Plan((map_launch(y.shape, [], [Operand("y", y, Out(0))], statements, [stored], profile, scalars, indexed=True),))
+        value = f"where(at_0 == end, last, {value})"
+    stored = converted("made", counted, y.dtype)
+    return Plan((map_launch(y.shape, [], [Operand("y", y, Out(0))], [Term(tag, value, "made")], [stored], profile, scalars, indexed=True),))
 
 
 @plans("arange")
@@ -103,9 +98,9 @@ def eye(call: Call, profile: Profile) -> Plan:
     if y.size == 0:
         return Plan(())
     offset = ScalarArg("k", "i64", Const("i64", call.settings["k"]))
-    statements, value = converted("v_one", int32, y.dtype)
-    statements = ["const i32 v_one = at_1 - at_0 == v_k;", *statements]
-    return Plan((map_launch(y.shape, [], [Operand("y", y, Out(0))], statements, [value], profile, [offset], includes=(), indexed=True),))
+    steps = [Term("i64", "at_1 - at_0", "distance"), Term("i32", "distance == k", "one")]
+    value = converted("one", int32, y.dtype)
+    return Plan((map_launch(y.shape, [], [Operand("y", y, Out(0))], steps, [value], profile, [offset], indexed=True),))
 
 
 @plans("tril", "triu")
@@ -119,5 +114,6 @@ def triangle(call: Call, profile: Profile) -> Plan:
     raw = bits(y.dtype)
     read, write = Operand("x", Spec(x.shape, raw, x.strides), In(0)), Operand("y", Spec(y.shape, raw), Out(0))
     offset = ScalarArg("k", "i64", Const("i64", call.settings["k"]))
-    kept = f"at_{y.ndim - 1} - at_{y.ndim - 2} {'<=' if call.op == 'tril' else '>='} v_k"
-    return Plan((map_launch(y.shape, [read], [write], [], [f"({kept} ? v_x : 0)"], profile, [offset], includes=(), indexed=True),))
+    steps = [Term("i64", f"at_{y.ndim - 1} - at_{y.ndim - 2}", "distance")]
+    value = Term(compute_tag(TAGS[raw]), f"where(distance {'<=' if call.op == 'tril' else '>='} k, x, 0)")
+    return Plan((map_launch(y.shape, [read], [write], steps, [value], profile, [offset], indexed=True),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from portable_nn.core.call import Call
 from portable_nn.core.dtypes import TAGS
 from portable_nn.core.expression import compute_tag
-from portable_nn_kernels.launch import In, Out, Plan, Profile
+from portable_nn_kernels.launch import In, Out, Plan, Profile, Term
 
 from . import plans
 from .mapping import Operand, map_launch
@@ -21,9 +21,9 @@ def distance(call: Call, profile: Profile) -> Plan:
         if y.size == 0:
             return Plan(())
         tag = compute_tag(TAGS[x.dtype])
-        value = "d * d" if square else f"pnn_abs_{tag}(d)"
+        value = Term(tag, "d * d" if square else "abs(d)")
         operands = [Operand("x", x, In(0)), Operand("t", t, In(1))]
-        return Plan((map_launch(x.shape, operands, [Operand("y", y, Out(0))], [f"const {tag} d = v_x - v_t;"], [value], profile),))
+        return Plan((map_launch(x.shape, operands, [Operand("y", y, Out(0))], [Term(tag, "x - t", "d")], [value], profile),))
     divisor = x.size if call.settings["reduction"] == "mean" else 1
     kind = averaging(x.dtype, divisor, "MAP_SQUARE" if square else "MAP_DISTANCE")
     made = reduce_launches(Source(x, In(0)), tuple(range(x.ndim)), Out(0), y.dtype, kind, profile, Source(t, In(1)))

@@ -1,4 +1,4 @@
-"""The plan of every elementwise op: its expressions, rendered to C, in one mapping kernel."""
+"""The plan of every elementwise op: its expressions in one mapping kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from portable_nn.core.errors import NoKernel
 from portable_nn.core.expression import compute_tag
 from portable_nn.core.op import Op
 from portable_nn.core.spec import Weak
-from portable_nn_kernels.launch import Const, In, Out, Plan, Profile, Value
+from portable_nn_kernels.launch import Const, In, Out, Plan, Profile, Term, Value
 
 from .mapping import Operand, ScalarArg, map_launch
 
@@ -31,7 +31,7 @@ def plan(op: Op, call: Call, profile: Profile) -> Plan:
     read = {name for _, e in expressions for name in e.names}
     inputs: list[Operand] = []
     scalars: list[ScalarArg] = []
-    statements: list[str] = []
+    steps: list[Term] = []
     for index, (name, spec) in enumerate(by_name.items()):
         if spec is None or (name not in read and not isinstance(spec, Weak)):
             continue
@@ -42,7 +42,7 @@ def plan(op: Op, call: Call, profile: Profile) -> Plan:
         own = compute_tag(dtypes.TAGS[spec.dtype])
         if own != tag and name not in rule.apart:  # promoted: load under another name, then convert
             inputs.append(Operand(f"{name}_own", spec, In(index)))
-            statements.append(f"const {tag} v_{name} = ({tag})v_{name}_own;")
+            steps.append(Term(tag, f"{tag}({name}_own)", name))
         else:
             inputs.append(Operand(name, spec, In(index)))
     for name, value in call.settings.items():
@@ -51,9 +51,9 @@ def plan(op: Op, call: Call, profile: Profile) -> Plan:
     values = []
     boolean = dtype == dtypes.bool_
     for number, (_, expression) in enumerate(expressions):
-        lines, value = expression.render_c(tag, str(number) if len(expressions) > 1 else "")
-        statements += lines
-        values.append(f"(({value}) != 0)" if boolean or call.outputs[number].dtype == dtypes.bool_ else value)
+        assigned, value = expression.split(str(number) if len(expressions) > 1 else "")
+        steps += [Term(tag, text, name) for name, text in assigned]
+        values.append(Term(tag, f"({value}) != 0" if boolean or call.outputs[number].dtype == dtypes.bool_ else value))
     outputs = [Operand(f"out{i}", s, Out(i)) for i, s in enumerate(call.outputs)]
-    return Plan((map_launch(shape, inputs, outputs, statements, values, profile, scalars),))
+    return Plan((map_launch(shape, inputs, outputs, steps, values, profile, scalars),))
 

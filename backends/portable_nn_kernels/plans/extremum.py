@@ -10,7 +10,7 @@ from portable_nn.core.call import Call
 from portable_nn.core.dtypes import TAGS, DType, accumulator, int32, int64
 from portable_nn.core.expression import compute_tag
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import In, Launch, Out, Plan, Profile, Ref, Scratch
+from portable_nn_kernels.launch import In, Launch, Out, Plan, Profile, Ref, Scratch, Term
 
 from . import plans
 from .mapping import Operand, map_launch
@@ -114,7 +114,7 @@ def extremum_grad(call: Call, profile: Profile) -> Plan:
     steps.reduce(Source(x, In(1)), axes, ref, int32, Kind("COMBINE_SUM", "i32", "0", "MAP_SAME"), Source(y, In(2)))
     operands = [Operand("g", g, In(0)), Operand("x", x, In(1)), Operand("y", y, In(2)), Operand("n", counts, ref)]
     tag = compute_tag(TAGS[x.dtype])
-    value = f"(v_x == v_y || (v_x != v_x && v_y != v_y)) ? v_g / ({tag})v_n : 0"
+    value = Term(tag, f"where(x == y or (x != x and y != y), g / {tag}(n), 0)")
     steps.launches.append(map_launch(x.shape, operands, [Operand("out", call.outputs[0], Out(0))], [], [value], profile))
     return steps.plan()
 
@@ -133,6 +133,6 @@ def prod_grad(call: Call, profile: Profile) -> Plan:
     steps.reduce(Source(x, In(1)), axes, zeros_ref, int32, Kind("COMBINE_SUM", "i32", "0", "MAP_ZERO"))
     steps.reduce(Source(x, In(1)), axes, others_ref, wide, product(x.dtype, "MAP_NOT_ZERO"))
     operands = [Operand("g", g, In(0)), Operand("x", x, In(1)), Operand("n", zeros, zeros_ref), Operand("p", others, others_ref)]
-    value = "v_g * (v_x == 0 ? (v_n == 1 ? v_p : 0) : (v_n == 0 ? v_p / v_x : 0))"
+    value = Term(compute_tag(TAGS[x.dtype]), "g * where(x == 0, where(n == 1, p, 0), where(n == 0, p / x, 0))")
     steps.launches.append(map_launch(x.shape, operands, [Operand("out", call.outputs[0], Out(0))], [], [value], profile))
     return steps.plan()

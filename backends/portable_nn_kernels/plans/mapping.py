@@ -1,5 +1,8 @@
 """Mapping: one kernel that reads operands elementwise at any strides and writes outputs; the text is rendered, the sizes are arguments.
 
+What is computed is said in the language of `core/expression.py` (`KernelExpression`), never in C: the launch carries it
+as a `Mapping`, from which this file renders C and the numba backend Python.
+
 Three forms, chosen from the strides after merging axes that lie together in memory:
 
 - flat: one axis, every operand contiguous or a scalar; no index arithmetic at all.
@@ -20,8 +23,9 @@ from functools import lru_cache
 from math import prod
 
 from portable_nn.core.dtypes import TAGS
+from portable_nn.core.expression import KernelExpression
 from portable_nn.core.spec import Spec, broadcast_strides
-from portable_nn_kernels.launch import Arg, Const, Launch, Profile, Ref, Value
+from portable_nn_kernels.launch import Arg, Const, Launch, Mapping, Profile, Ref, Term, Value
 
 _ROW_MIN = 32  # below this inner length a row no longer fills a vector
 _GPU_ITEMS = 4  # elements per work-item: enough loads in flight to hide latency
@@ -30,7 +34,7 @@ _CPU_CHUNK = 4096  # elements below which a second group does not pay
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """An array of the mapping: the name its value has in the text (`v_<name>`), its spec, and where it is.
+    """An array of the mapping: the name its value has in expressions, its spec, and where it is.
 
     `start` is the element its spec begins at, counted from the array's first: a part of an output is written so.
     """
@@ -43,7 +47,7 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class ScalarArg:
-    """A scalar of the mapping, `v_<name>` in the text."""
+    """A scalar of the mapping."""
 
     name: str
     tag: str
@@ -79,11 +83,10 @@ def map_launch(
     shape: Sequence[int],
     inputs: Sequence[Operand],
     outputs: Sequence[Operand],
-    statements: Sequence[str],
-    values: Sequence[str],
+    steps: Sequence[Term],
+    values: Sequence[Term],
     profile: Profile,
     scalars: Sequence[ScalarArg] = (),
-    includes: Sequence[str] = ("math.h",),
     indexed: bool = False,
 ) -> Launch:
     """Return the launch that computes `values[k]` for every element of `shape` and stores it to `outputs[k]`.
@@ -92,12 +95,12 @@ def map_launch(
     ----------
     shape : sequence of int
         The shape mapped over; operands are broadcast to it. Must not be empty of elements.
-    statements : sequence of str
-        C statements before the values; `v_<operand>` are the loaded values in their compute type.
-    values : sequence of str
-        One C expression per output.
+    steps : sequence of Term
+        Named values computed first. Names are those of operands (loaded to their compute type), scalars and earlier steps.
+    values : sequence of Term
+        One per output.
     indexed : bool
-        Statements read the indices `at_0`, `at_1`, ... (i64) along the axes of `shape`, so no axes are merged.
+        Terms read the indices `at_0`, `at_1`, ... (i64) along the axes of `shape`, so no axes are merged.
     """
     arrays = [*inputs, *outputs]
     wanted = [broadcast_strides(a.spec, tuple(shape)) for a in arrays]
@@ -111,10 +114,10 @@ def map_launch(
     count = prod(sizes)
     group = profile.vector if profile.shape == "cpu" else min(256, profile.group_limit)
     kinds = tuple({0: "0", 1: "1"}.get(s[-1], "s") for s in strides)
-    text = _text(
+    mapping = Mapping(
         tuple((a.name, TAGS[a.spec.dtype]) for a in inputs), tuple((a.name, TAGS[a.spec.dtype]) for a in outputs),
-        tuple((s.tag, s.name) for s in scalars), tuple(statements), tuple(values), len(sizes), kinds,
-        "elements" if by_elements else "rows" if rows > 1 else "flat", "u32" if count < 2**31 else "i64", group, tuple(includes),
+        tuple((s.name, s.tag) for s in scalars), tuple(steps), tuple(values), len(sizes), kinds,
+        "elements" if by_elements else "rows" if rows > 1 else "flat", "u32" if count < 2**31 else "i64", group,
         tuple(a.name for a in arrays if a.start),
     )  # fmt: skip
     args: list[Arg] = [a.ref for a in arrays]
@@ -134,38 +137,28 @@ def map_launch(
     for axis, n in enumerate(sizes):
         args.append(Const("i64", n))
         args += [Const("i64", s[axis]) for s in strides]
-    return Launch("pnn_map", text, (min(groups, 2**31 - 1),), (group,), tuple(args))
+    return Launch("pnn_map", rendered(mapping), (min(groups, 2**31 - 1),), (group,), tuple(args), mapping=mapping)
 
 
 @lru_cache(maxsize=4096)
-def _text(
-    inputs: tuple[tuple[str, str], ...],
-    outputs: tuple[tuple[str, str], ...],
-    scalars: tuple[tuple[str, str], ...],
-    statements: tuple[str, ...],
-    values: tuple[str, ...],
-    ndim: int,
-    kinds: tuple[str, ...],
-    form: str,
-    index: str,
-    group: int,
-    includes: tuple[str, ...],
-    shifted: tuple[str, ...],
-) -> str:
-    """Render the kernel."""
-    arrays = [*inputs, *outputs]
+def rendered(m: Mapping) -> str:
+    """Return the kernel in C."""
+    arrays = [*m.inputs, *m.outputs]
     names = [name for name, _ in arrays]
-    parameters = [f"IN({tag}, {name})" for name, tag in inputs] + [f"OUT({tag}, {name})" for name, tag in outputs]
-    parameters += [f"const {tag} v_{name}" for tag, name in scalars]
-    parameters += [f"const i64 {name}_start" for name in shifted]
+    ndim, form, index, group = m.ndim, m.form, m.index, m.group
+    parameters = [f"IN({tag}, {name})" for name, tag in m.inputs] + [f"OUT({tag}, {name})" for name, tag in m.outputs]
+    parameters += [f"const {tag} v_{name}" for name, tag in m.scalars]
+    parameters += [f"const i64 {name}_start" for name in m.shifted]
     parameters += ["const i64 span", "const i64 chunk", "const i64 parts", "const i64 tiles"]
     for axis in range(ndim):
         parameters += [f"const i64 size_{axis}", *(f"const i64 {name}_{axis}" for name in names)]
-    lines = [f'#include "{name}"' for name in includes]
+    steps = [f"const {t.tag} v_{t.name} = {KernelExpression(t.text).render_c(t.tag, m.indices)};" for t in m.steps]
+    values = [KernelExpression(t.text).render_c(t.tag, m.indices) for t in m.values]
+    lines = ['#include "math.h"'] if any("pnn_" in text for text in (*steps, *values)) else []
     lines += [f"KERNEL(pnn_map, {group}, 1, 1)({', '.join(parameters)}) {{"]
-    lines += [f"    AT_IN({tag}, {name});" for name, tag in inputs]
-    lines += [f"    AT_OUT({tag}, {name});" for name, tag in outputs]
-    lines += [f"    {name} += {name}_start;" for name in shifted]
+    lines += [f"    AT_IN({tag}, {name});" for name, tag in m.inputs]
+    lines += [f"    AT_OUT({tag}, {name});" for name, tag in m.outputs]
+    lines += [f"    {name} += {name}_start;" for name in m.shifted]
     lines.append("    for (i64 tile = GROUP_ID(0); tile < tiles; tile += NUM_GROUPS(0)) {")
     if form == "rows":
         lines.append("        i64 row = tile / parts;")
@@ -191,12 +184,12 @@ def _text(
             places[name] = " + ".join(f"at_{a} * {name}_{a}" for a in range(ndim))
     else:
         last = ndim - 1
-        for name, kind in zip(names, kinds, strict=True):
+        for name, kind in zip(names, m.kinds, strict=True):
             inner = {"0": "0", "1": "i"}.get(kind, f"i * {name}_{last}")
             places[name] = f"{name}_row + {inner}" if form == "rows" else inner
-    lines += [f"            const ACC({tag}) v_{name} = LOAD({tag}, {name}, {places[name]});" for name, tag in inputs]
-    lines += [f"            {statement}" for statement in statements]
-    for (name, tag), value in zip(outputs, values, strict=True):
+    lines += [f"            const ACC({tag}) v_{name} = LOAD({tag}, {name}, {places[name]});" for name, tag in m.inputs]
+    lines += [f"            {step}" for step in steps]
+    for (name, tag), value in zip(m.outputs, values, strict=True):
         lines.append(f"            STORE({tag}, {name}, {places[name]}, {value});")
     lines += ["        }", "    }", "}", ""]
     return "\n".join(lines)

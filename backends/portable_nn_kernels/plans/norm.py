@@ -10,7 +10,7 @@ from portable_nn.core.call import Call
 from portable_nn.core.dtypes import TAGS
 from portable_nn.core.expression import compute_tag
 from portable_nn.core.spec import Spec, Weak
-from portable_nn_kernels.launch import Const, In, Launch, Out, Plan, Profile, Ref, Scratch
+from portable_nn_kernels.launch import Const, In, Launch, Out, Plan, Profile, Ref, Scratch, Term
 
 from . import plans
 from .copies import copy_launch
@@ -105,11 +105,11 @@ def batch_norm(call: Call, profile: Profile) -> Plan:
     inputs = [Operand("x", x, In(0))]
     for index, (name, spec) in enumerate((("mean", mean), ("var", var), ("weight", weight), ("bias", bias)), 1):
         inputs += _operand(name, spec, In(index), x.ndim)
-    value = f"((v_x - ({tag})v_mean) * (({tag})1 / pnn_sqrt_{tag}(({tag})v_var + v_eps)))"
-    value = value if weight is None else f"({value} * ({tag})v_weight)"
-    value = value if bias is None else f"({value} + ({tag})v_bias)"
+    value = f"((x - {tag}(mean)) * (1 / sqrt({tag}(var) + eps)))"
+    value = value if weight is None else f"({value} * {tag}(weight))"
+    value = value if bias is None else f"({value} + {tag}(bias))"
     eps = ScalarArg("eps", tag, Const(tag, call.settings["eps"]))
-    return Plan((map_launch(out.shape, inputs, [Operand("y", out, Out(0))], [], [value], profile, [eps]),))
+    return Plan((map_launch(out.shape, inputs, [Operand("y", out, Out(0))], [], [Term(tag, value)], profile, [eps]),))
 
 
 @plans("batch_norm_train")
@@ -159,10 +159,10 @@ def batch_norm_train(call: Call, profile: Profile) -> Plan:
     tag = compute_tag(TAGS[out.dtype])
     inputs = [Operand("x", x, x_ref), *_operand("mean", stat, Out(1), x.ndim), *_operand("rstd", stat, rstd, x.ndim)]
     inputs += _operand("weight", call.inputs[1], In(1), x.ndim) + _operand("bias", call.inputs[2], In(2), x.ndim)
-    value = "((v_x - v_mean) * v_rstd)"
-    value = value if call.inputs[1] is None else f"({value} * ({tag})v_weight)"
-    value = value if call.inputs[2] is None else f"({value} + ({tag})v_bias)"
-    launches.append(map_launch(out.shape, inputs, [Operand("y", out, Out(0))], [], [value], profile))
+    value = "((x - mean) * rstd)"
+    value = value if call.inputs[1] is None else f"({value} * {tag}(weight))"
+    value = value if call.inputs[2] is None else f"({value} + {tag}(bias))"
+    launches.append(map_launch(out.shape, inputs, [Operand("y", out, Out(0))], [], [Term(tag, value)], profile))
     return Plan(tuple(launches), tuple(scratch))
 
 
@@ -212,10 +212,10 @@ def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
     for operand, spec, ref in (("mean", stat, stats[0]), ("rstd", stat, stats[1]), ("gw", stat, Out(1)), ("gb", stat, Out(2))):
         inputs += _operand(operand, spec, ref, x.ndim)
     inputs += _operand("weight", weight, In(2), x.ndim)
-    value = "(v_g - v_gb * v_share - (v_x - v_mean) * v_rstd * (v_gw * v_share)) * v_rstd"
-    value = value if weight is None else f"{value} * ({tag})v_weight"
+    value = "(g - gb * share - (x - mean) * rstd * (gw * share)) * rstd"
+    value = value if weight is None else f"{value} * {tag}(weight)"
     share = ScalarArg("share", tag, Const(tag, channels / x.size))
-    launches.append(map_launch(gx.shape, inputs, [Operand("gx", gx, Out(0))], [], [value], profile, [share]))
+    launches.append(map_launch(gx.shape, inputs, [Operand("gx", gx, Out(0))], [], [Term(tag, value)], profile, [share]))
     return Plan(tuple(launches), tuple(scratch))
 
 
@@ -226,7 +226,7 @@ def stat_operand(spec: Spec, dtype: dtypes.DType, ref: Ref, scratch: list[Spec],
     scratch.append(Spec(spec.shape, dtype))
     target = Scratch(len(scratch) - 1)
     if spec.size:
-        launches.append(map_launch(spec.shape, [Operand("x", spec, ref)], [Operand("y", scratch[-1], target)], [], ["v_x"], profile))
+        launches.append(map_launch(spec.shape, [Operand("x", spec, ref)], [Operand("y", scratch[-1], target)], [], [Term(compute_tag(TAGS[dtype]), "x")], profile))
     return target
 
 

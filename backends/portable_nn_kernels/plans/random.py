@@ -6,7 +6,7 @@ from portable_nn.core.call import Call
 from portable_nn.core.dtypes import TAGS, bool_, float64
 from portable_nn.core.random import FOLD, SPLIT
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch, Value
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch, Term, Value
 
 from . import plans
 from .copies import copy_launch
@@ -82,9 +82,10 @@ def dropout(call: Call, profile: Profile) -> Plan:
         mask = Spec(x.shape, bool_)
         drawn = _draw(call, profile, "BERNOULLI", 1, limit=limit, y=mask, out=Scratch(0))
         read = [Operand("x", x, In(0)), Operand("dropped", mask, Scratch(0))]
-        factor = ScalarArg("scale", "f64" if x.dtype == float64 else "f32", Const("f64" if x.dtype == float64 else "f32", scale))
-        value = "(v_dropped ? 0 : v_x * v_scale)"
-        kept = map_launch(x.shape, read, [Operand("y", call.outputs[0], Out(0))], [], [value], profile, [factor], includes=())
+        tag = "f64" if x.dtype == float64 else "f32"
+        factor = ScalarArg("scale", tag, Const(tag, scale))
+        value = Term(tag, "where(dropped, 0, x * scale)")
+        kept = map_launch(x.shape, read, [Operand("y", call.outputs[0], Out(0))], [], [value], profile, [factor])
         return Plan((drawn, kept), (mask,))
     if x.contiguous:
         return Plan((_draw(call, profile, "DROPOUT", 1, scale, limit=limit, x=In(0)),))
