@@ -1,4 +1,4 @@
-"""Softmax and its logarithm along one axis, their gradients, and logsumexp; in PyTorch's functional spelling."""
+"""Softmax, softmin and log-softmax along one axis, their gradients, and logsumexp; in PyTorch's functional spelling."""
 
 from __future__ import annotations
 
@@ -130,6 +130,21 @@ def softmax(x: Array, dim: int) -> Array:
     """
     with np.errstate(all="ignore"):
         e = np.exp(x - np.max(x, axis=dim, keepdims=True, initial=-np.inf))
+        return e / np.sum(e, axis=dim, keepdims=True)
+
+
+def _softmin_vjp(c: Saved, g: Any) -> dict[str, Any]:
+    return {"x": lambda: find("negative")(softmax_grad(g, c.y, c.dim))}
+
+
+@op(
+    out=partial(_out, "softmin"), vjp=_softmin_vjp, saves=("y",), samples=(*_samples(1), *_EXTREME), bad=_BAD, bench=_BENCH[:1],
+    flops=lambda call: 5 * call.spec(0).size, reduces=_length,
+)  # fmt: skip
+def softmin(x: Array, dim: int) -> Array:
+    """Softmin: ``softmax(-x)``, without an array for -x; see `softmax`."""
+    with np.errstate(all="ignore"):
+        e = np.exp(np.min(x, axis=dim, keepdims=True, initial=np.inf) - x)
         return e / np.sum(e, axis=dim, keepdims=True)
 
 

@@ -6,7 +6,7 @@
  * by groups (STORE_EXP) stores the exponentials on its second walk, so that exp is taken once.
  * No overflow: the maximum is subtracted first. Idea: the usual three-pass softmax.
  *
- * Defines: T storage tag, R its compute type, KIND, G, and those of line.h. */
+ * Defines: T storage tag, R its compute type, KIND, NEGATE (the forward kernel reads -x: softmin), G, and those of line.h. */
 #include "math.h"
 #include "line.h"
 
@@ -15,12 +15,18 @@
 #define LOGSUMEXP 2
 #define EXP(v) CAT(pnn_exp_, R)(v)
 
+#ifdef NEGATE
+#define READ_X(c) (-LOAD(T, x, ITEM(x, c)))
+#else
+#define READ_X(c) LOAD(T, x, ITEM(x, c))
+#endif
+
 #if KIND <= LOGSUMEXP
 #if PER > 0
 #define LOAD_X(c) v[slot]
 #define WALK(c, body) for (int slot = 0; slot < PER; ++slot) { const i64 c = slot * G + lane; body }
 #else
-#define LOAD_X(c) LOAD(T, x, ITEM(x, c))
+#define LOAD_X(c) READ_X(c)
 #endif
 KERNEL(pnn_softmax, G, 1, 1)(IN(T, x), OUT(T, z), const i64 lines, const i64 k0s, const i64 n, LINES(x), LINES(z)) {
     LINE_LOCALS
@@ -32,7 +38,7 @@ KERNEL(pnn_softmax, G, 1, 1)(IN(T, x), OUT(T, z), const i64 lines, const i64 k0s
         R m = -CAT(R_INF_, R), sum = 0;
 #if PER > 0
         R v[PER];
-        WALK(c, v[slot] = c < n ? LOAD(T, x, ITEM(x, c)) : -CAT(R_INF_, R); m = R_MAX(m, v[slot]);)
+        WALK(c, v[slot] = c < n ? READ_X(c) : -CAT(R_INF_, R); m = R_MAX(m, v[slot]);)
 #else
         EACH(c, n, m = R_MAX(m, LOAD_X(c));)
 #endif

@@ -1,4 +1,4 @@
-"""Plans of softmax, log_softmax, logsumexp and their gradients: one launch each."""
+"""Plans of softmax, softmin, log_softmax, logsumexp and their gradients: one launch each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from portable_nn_kernels.launch import Define, In, Launch, Out, Plan, Profile
 from . import plans
 from .lines import Line, compute, lines
 
-_KINDS = {"softmax": 0, "log_softmax": 1, "logsumexp": 2, "softmax_grad": 3, "log_softmax_grad": 4}
+_KINDS = {"softmax": 0, "softmin": 0, "log_softmax": 1, "logsumexp": 2, "softmax_grad": 3, "log_softmax_grad": 4}
 _REGISTERS = 16  # elements of a line a work-item of a GPU keeps
 
 
@@ -39,6 +39,8 @@ def softmax(call: Call, profile: Profile) -> Plan:
     defines: list[tuple[str, Define]] = [("T", TAGS[z.dtype]), ("R", TAGS[compute(z.dtype)]), ("KIND", kind), ("PER", per), *found.defines]
     if kind == 0 and compute(z.dtype) == z.dtype and not per and ("LANES", 1) in found.defines:
         defines.append(("STORE_EXP", 1))
+    if call.op == "softmin":
+        defines.append(("NEGATE", 1))
     steps = [s for i in range(len(read) + 1) for s in found.steps(i)]
     name = "pnn_softmax_grad" if grad else "pnn_softmax"
     launch = Launch(name, "softmax.c", (found.groups,), (found.group,), (*found.refs, *found.sizes, *steps), tuple(defines))
