@@ -85,6 +85,7 @@ _DROPPED = re.compile(r"^(target (triple|datalayout) = .*|!nvvm.*|@\"?llvm\.used
 _KERNEL_MARK = re.compile(r'^!\d+ = !\{ (?:void )?\(?[^\n]*!"(?:kernel|maxntidx|maxntidy|maxntidz)", i32 \d+ \}$', re.MULTILINE)
 _BARRIER = re.compile(r'call void @"llvm\.nvvm\.barrier0"\(\)')
 _DEVICE_MATH = {"__nv_isnand": "pnn_isnand", "__nv_isnanf": "pnn_isnanf", "__nv_isinfd": "pnn_isinfd", "__nv_isinff": "pnn_isinff"}
+_PARAMETER = re.compile(r", (?![^{}]*\})")  # a comma, but not that of a complex number's {float, float}
 _SHARED = re.compile(r'^(@"[^"]+") = addrspace\(3\) (?:internal )?global (.+?) undef', re.MULTILINE)
 
 
@@ -103,7 +104,7 @@ def _stub(text: str, entry: str, digest: str) -> str:
     """Return what calls the kernel with an array of pointers to its arguments, and what poisons its shared arrays."""
     header = re.search(rf'^define void @"{re.escape(entry)}"\((.*)\)', text, re.MULTILINE)
     assert header is not None, entry
-    kinds = [part.rsplit(" ", 1)[0] for part in header[1].split(", ")]
+    kinds = [part.rsplit(" ", 1)[0] for part in _PARAMETER.split(header[1])]
     lines = [f"define void @pnn_body_{digest}(i8** %all) {{"]
     for i, kind in enumerate(kinds):
         lines += [
