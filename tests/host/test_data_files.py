@@ -82,7 +82,7 @@ def test_idx_refuses(tmp_path, content, words):
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("content", [gzip.compress(idx_bytes(PIXELS))[:-9], b"not gzip at all"])
+@pytest.mark.parametrize("content", [gzip.compress(idx_bytes(PIXELS))[:-9], b"not gzip at all"], ids=["cut", "no gzip"])
 def test_idx_damaged_gzip(tmp_path, content):
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(content)
