@@ -2,4 +2,5 @@
 
 from . import conv as conv
 from . import gemm as gemm
+from . import pool as pool
 from . import softmax as softmax
