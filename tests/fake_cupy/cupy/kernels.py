@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-
 from cuda_cpu.build import Kernel
+
 from portable_nn.core.errors import BackendError
 
 from . import cuda
