@@ -35,7 +35,8 @@ _BAD = (
 _BENCH = (bench("pixels", A((64, 3, 64, 64)), A((64, 3, 64, 64))),)
 
 
-def _out(name: str, input: Spec, target: Spec, reduction: Any) -> Spec:
+def pair_out(name: str, input: Spec, target: Spec, reduction: Any) -> Spec:
+    """Return the spec of a loss of two arrays of one shape and float dtype, or raise."""
     check_reduction(name, reduction)
     if input.dtype != target.dtype or not dtypes.is_float(input.dtype):
         raise DTypeError(f"{name}: input is {input.dtype.name} and target {target.dtype.name} but one float dtype is needed; convert with astype")
@@ -44,7 +45,8 @@ def _out(name: str, input: Spec, target: Spec, reduction: Any) -> Spec:
     return Spec(input.shape if reduction == "none" else (), input.dtype)
 
 
-def _reduced(each: Any, reduction: str) -> Any:
+def reduced_loss(each: Any, reduction: str) -> Any:
+    """Return the losses of the elements as they are, their mean or their sum."""
     if reduction == "none":
         return each
     with np.errstate(all="ignore"):
@@ -61,7 +63,7 @@ def _vjp(c: Saved, g: Any) -> dict[str, Any]:
 
 
 @op(
-    out=partial(_out, "mse_loss"), vjp=_vjp, saves=("input", "target"), samples=_SAMPLES, bad=_BAD, bench=_BENCH,
+    out=partial(pair_out, "mse_loss"), vjp=_vjp, saves=("input", "target"), samples=_SAMPLES, bad=_BAD, bench=_BENCH,
     flops=lambda call: 3 * call.spec(0).size, reduces=lambda call: call.spec(0).size,
 )  # fmt: skip
 def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
@@ -81,11 +83,11 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
     array
         0-d, or the shape of `input` for "none"; dtype of `input`.
     """
-    return _reduced((input - target) ** 2, reduction)
+    return reduced_loss((input - target) ** 2, reduction)
 
 
 @op(
-    out=partial(_out, "l1_loss"), vjp=_vjp, saves=("input", "target"), samples=_SAMPLES, bad=_BAD, bench=_BENCH,
+    out=partial(pair_out, "l1_loss"), vjp=_vjp, saves=("input", "target"), samples=_SAMPLES, bad=_BAD, bench=_BENCH,
     flops=lambda call: 3 * call.spec(0).size, reduces=lambda call: call.spec(0).size,
 )  # fmt: skip
 def l1_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
@@ -102,7 +104,7 @@ def l1_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
     array
         0-d, or the shape of `input` for "none"; dtype of `input`.
     """
-    return _reduced(np.abs(input - target), reduction)
+    return reduced_loss(np.abs(input - target), reduction)
 
 
 _GRAD = (s("scalar cotangent", A(()), A((3, 5)), A((3, 5)), scale=0.5), s("one each", A((4, 5)), A((4, 5)), A((4, 5))))

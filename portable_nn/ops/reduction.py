@@ -55,7 +55,7 @@ def reduced(x: Spec, axis: Any, keepdims: bool, name: str, kinds: tuple[str, ...
     return Spec(reduced_shape(x.shape, axes, bool(keepdims)), dtype or x.dtype)
 
 
-def _sum_dtype(name: str, x: Spec, dtype: Any) -> Any:
+def sum_dtype(name: str, x: Spec, dtype: Any) -> Any:
     """Return the dtype of a sum: as asked; else 64 bits wide for bools and integers, by the array API."""
     asked = setting_dtype(dtype=dtype, op_name=name)
     if asked is None:
@@ -127,7 +127,7 @@ def _sum_vjp(c: Saved, g: Any) -> dict[str, Any]:
 
 
 @op(
-    out=lambda x, axis, keepdims, dtype: reduced(x, axis, keepdims, "sum", ("bool", "int", "float"), _sum_dtype("sum", x, dtype)),
+    out=lambda x, axis, keepdims, dtype: reduced(x, axis, keepdims, "sum", ("bool", "int", "float"), sum_dtype("sum", x, dtype)),
     vjp=_sum_vjp,
     samples=(
         *axes_samples(), NAN_SAMPLE, _INTS,
@@ -163,7 +163,7 @@ def sum(x: Array, axis: Axis = None, *, keepdims: bool = False, dtype: Any = Non
     float16 and bfloat16 are summed in float32 and rounded once; terms are added in blocks and the blocks in a tree, in
     an order that depends on shape and device only. Integers wrap. Costs one addition per element of `x`.
     """
-    wide = _sum_dtype("sum", Spec(x.shape, x.dtype), dtype)
+    wide = sum_dtype("sum", Spec(x.shape, x.dtype), dtype)
     return np.asarray(np.sum(x, axis=reduced_axes("sum", axis, x.ndim), keepdims=keepdims, dtype=wide))
 
 
@@ -246,7 +246,7 @@ def _prod_vjp(c: Saved, g: Any) -> dict[str, Any]:
 
 
 @op(
-    out=lambda x, axis, keepdims, dtype: reduced(x, axis, keepdims, "prod", ("int", "float"), _sum_dtype("prod", x, dtype)),
+    out=lambda x, axis, keepdims, dtype: reduced(x, axis, keepdims, "prod", ("int", "float"), sum_dtype("prod", x, dtype)),
     vjp=_prod_vjp, saves=("x",),
     samples=(
         *axes_samples(0.9, 1.1), NAN_SAMPLE, s("int", A((4, 5), dtype="int32", low=-3, high=4), axis=0),
@@ -275,7 +275,7 @@ def prod(x: Array, axis: Axis = None, *, keepdims: bool = False, dtype: Any = No
     array
         Shape of `x` without the reduced axes; dtype as asked.
     """
-    wide = _sum_dtype("prod", Spec(x.shape, x.dtype), dtype)
+    wide = sum_dtype("prod", Spec(x.shape, x.dtype), dtype)
     return np.asarray(np.prod(x, axis=reduced_axes("prod", axis, x.ndim), keepdims=keepdims, dtype=wide))
 
 

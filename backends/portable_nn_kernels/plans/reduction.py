@@ -25,7 +25,7 @@ _LIMITS = {
     "i64": ("(-9223372036854775807l - 1)", "9223372036854775807l"),
     "u64": ("0ul", "18446744073709551615ul"),
 }
-_BY_TAG = {tag: dtype for dtype, tag in TAGS.items()}
+DTYPE_OF = {tag: dtype for dtype, tag in TAGS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Kind:
     map: str = "MAP_VALUE"
     finish: str = "FINISH_SAME"
     divisor: float = 1.0
+    more: tuple[tuple[str, Define], ...] = ()  # defines, among them that of a `map` which is not in reduce.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +157,11 @@ def reduce_launches(
     parts = parts_1 * parts_0
     tiles *= parts
     this = kind if parts == 1 else replace(kind, finish="FINISH_SAME")
-    target_dtype = y_dtype if parts == 1 else _BY_TAG[kind.acc]
+    target_dtype = y_dtype if parts == 1 else DTYPE_OF[kind.acc]
     divisor = kind.acc if kind.acc in ("f32", "f64") else "i32"
     defines: list[tuple[str, Define]] = [
         ("X", TAGS[x.spec.dtype]), ("Y", TAGS[target_dtype]), ("A", kind.acc), ("D", divisor), ("G", group), ("W", wide),
-        ("MAP", kind.map), ("COMBINE", kind.combine), ("FINISH", this.finish), ("INIT", kind.init),
+        ("MAP", kind.map), ("COMBINE", kind.combine), ("FINISH", this.finish), ("INIT", kind.init), *kind.more,
     ]  # fmt: skip
     args: list[Arg] = [x.ref]
     if m:
@@ -180,7 +181,7 @@ def reduce_launches(
         return Reduced((launch,))
     partial = Spec((outputs, parts), target_dtype)
     rest = reduce_launches(
-        Source(partial, Scratch(first)), (1,), y, y_dtype, replace(kind, map="MAP_VALUE"), profile, None, first + 1, True
+        Source(partial, Scratch(first)), (1,), y, y_dtype, replace(kind, map="MAP_VALUE", more=()), profile, None, first + 1, True
     )
     return Reduced((launch, *rest.launches), (partial, *rest.scratch))
 
