@@ -12,7 +12,6 @@ from portable_nn_kernels.source import program_text
 
 from .devices import is_hip
 
-
 # What DIALECT.md asks of the compiler: no contraction. CuPy adds the architecture, the standard (C++17) and -ftz=true.
 CUDA_OPTIONS = ("--fmad=false",)
 HIP_OPTIONS = ("-ffp-contract=off",)

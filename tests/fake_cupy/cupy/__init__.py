@@ -18,7 +18,7 @@ from .kernels import RawModule as RawModule
 __version__ = "14.2.0+fake"
 
 
-class ndarray:
+class ndarray:  # noqa: N801 - its name in CuPy
     """Shape, dtype, strides and a pointer; it computes nothing."""
 
     def __init__(self, shape: Any, dtype: Any = float, memptr: Any = None, strides: Any = None, order: str = "C") -> None:
