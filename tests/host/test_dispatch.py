@@ -67,7 +67,7 @@ def test_numpy_array_under_another_backend_names_asarray(monkeypatch, name):
 def test_use_backend_also_refuses_host_arrays(backend):
     if backend.name == "numpy":
         pytest.skip("host arrays are its own")
-    with pnn.use_backend(backend), pytest.raises(ArgumentError, match="portable_nn.asarray"):
+    with pnn.use_backend(backend), pytest.raises(ArgumentError, match=r"portable_nn.asarray"):
         ops.negative(X)
 
 
@@ -110,7 +110,7 @@ def test_scalar_where_an_array_is_needed():
 
 @pytest.mark.parametrize("thing", [[1.0, 2.0], "text", {"a": 1}, object()])
 def test_things_that_are_no_arrays(thing):
-    with pytest.raises(ArgumentError, match="is not an array portable_nn knows; make one with portable_nn.asarray"):
+    with pytest.raises(ArgumentError, match=r"is not an array portable_nn knows; make one with portable_nn.asarray"):
         ops.negative(thing)
 
 
