@@ -10,11 +10,12 @@ from hashlib import sha256
 from typing import Any
 
 from portable_nn.core.expression import KernelExpression
-from portable_nn_kernels.launch import Mapping
+from portable_nn_kernels.launch import Mapping, Term
 
 from . import dialect
 from .dialect import FMA, GROUP_ID, IN, LOAD, LOCAL_ID, NUM_GROUPS, OUT, STORE, TYPE
 from .scalar import FUNCTIONS, pnn_narrow_f64
+from .shim import device
 
 
 @lru_cache(maxsize=4096)
@@ -89,3 +90,11 @@ def function_of(m: Mapping) -> Callable[..., Any]:
     exec(compile(text, path, "exec", dont_inherit=True), scope)
     made: Callable[..., Any] = scope["pnn_map"]
     return made
+
+
+def macro(define: str, term: Term, tag: str) -> Callable[..., Any]:
+    """Return a define such as ``("MAP_TERM(v_x, v_t, j)", Term(...))`` as a device function that returns type `tag`."""
+    parameters = define[define.index("(") :]
+    scope = dict(SCOPE)
+    exec(f"def macro{parameters}: return {tag}({KernelExpression(term.text).render_python(term.tag)})", scope)
+    return device(scope["macro"])

@@ -2,5 +2,13 @@
 
 from . import conv as conv
 from . import gemm as gemm
+from . import group_norm as group_norm
+from . import loss as loss
+from . import norm as norm
 from . import pool as pool
+from . import random as random
+from . import random_key as random_key
+from . import reduce as reduce
+from . import rms_norm as rms_norm
 from . import softmax as softmax
+from . import transpose as transpose
