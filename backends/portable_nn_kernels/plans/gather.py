@@ -20,11 +20,12 @@ _BLOCK = 64  # SORT_BLOCK of gather.c
 _CPU_WORK = 4096  # elements below which a second group does not pay
 
 
-def _error(op: str, size: int) -> ErrorWord:
+def index_error(op: str, size: int) -> ErrorWord:
+    """Return the error word of an index outside [0, size)."""
     return ErrorWord(code(op, f"index {{value}} at position {{index}} is not in [0, {size})"))
 
 
-def _dense(steps: Steps, spec: Spec, ref: Ref) -> Ref:
+def dense(steps: Steps, spec: Spec, ref: Ref) -> Ref:
     """Return where `spec`'s elements lie in C order, adding a copy if they do not."""
     if spec.contiguous:
         return ref
@@ -55,7 +56,7 @@ def _take(call: Call, profile: Profile, x: Spec, x_ref: Ref, k: Spec, k_ref: Ref
     if y.size == 0:
         return Plan(())
     steps = Steps(profile)
-    sources: list[Arg] = [_dense(steps, x, x_ref), _dense(steps, k, k_ref), Out(0)]
+    sources: list[Arg] = [dense(steps, x, x_ref), dense(steps, k, k_ref), Out(0)]
     size, taken = x.shape[axis], k.size
     inner = prod(x.shape[axis + 1 :])
     rows = y.size // inner
@@ -63,7 +64,7 @@ def _take(call: Call, profile: Profile, x: Spec, x_ref: Ref, k: Spec, k_ref: Ref
     whole = inner >= 32
     if whole:
         defines.append(("ROWS", 1))
-    args = [*sources, *_numbers(rows, size, taken, inner), _error(call.op, size)]
+    args = [*sources, *_numbers(rows, size, taken, inner), index_error(call.op, size)]
     steps.launches.append(_launch("pnn_take", 0, y.size, args, defines, profile, rows if whole else None))
     return steps.plan()
 
@@ -87,12 +88,12 @@ def _segments(call: Call, profile: Profile, outer: int, size: int, inner: int, s
     if z.size == 0:
         return Plan(())
     steps = Steps(profile)
-    g_ref, k_ref = _dense(steps, g, In(0)), _dense(steps, k, In(1))
+    g_ref, k_ref = dense(steps, g, In(0)), dense(steps, k, In(1))
     n = k.size
     pair = Spec((n,), int64)
     keys, order = steps.reserve(pair), steps.reserve(pair)
     if n:
-        sort: list[Arg] = [k_ref, keys, order, *_numbers(n, size), _error(call.op, size)]
+        sort: list[Arg] = [k_ref, keys, order, *_numbers(n, size), index_error(call.op, size)]
         steps.launches.append(_launch("pnn_sort_blocks", 3, n * _BLOCK, sort, [("L", TAGS[k.dtype])], profile, -(-n // _BLOCK)))
     if n > _BLOCK:
         other_keys, other_order = steps.reserve(pair), steps.reserve(pair)
@@ -140,8 +141,8 @@ def along(call: Call, profile: Profile) -> Plan:
     defines: list[tuple[str, Define]] = [("T", TAGS[dtype]), ("L", TAGS[k.dtype])]
     if grad:
         defines.append(("R", TAGS[compute(x.dtype)]))
-    args: list[Arg] = [_dense(steps, x, In(0)), _dense(steps, k, In(1)), Out(0)]
-    args += [*_numbers(y.size, size, k.shape[axis], prod(x.shape[axis + 1 :])), _error(call.op, size)]
+    args: list[Arg] = [dense(steps, x, In(0)), dense(steps, k, In(1)), Out(0)]
+    args += [*_numbers(y.size, size, k.shape[axis], prod(x.shape[axis + 1 :])), index_error(call.op, size)]
     name = "pnn_take_along_grad" if grad else "pnn_take_along"
     steps.launches.append(_launch(name, 2 if grad else 1, y.size, args, defines, profile))
     return steps.plan()
@@ -154,6 +155,6 @@ def one_hot(call: Call, profile: Profile) -> Plan:
     if y.size == 0:
         return Plan(())
     steps = Steps(profile)
-    args: list[Arg] = [_dense(steps, k, In(0)), Out(0), *_numbers(y.size, y.shape[-1]), _error(call.op, y.shape[-1])]
+    args: list[Arg] = [dense(steps, k, In(0)), Out(0), *_numbers(y.size, y.shape[-1]), index_error(call.op, y.shape[-1])]
     steps.launches.append(_launch("pnn_one_hot", 6, y.size, args, [("T", TAGS[y.dtype]), ("L", TAGS[k.dtype])], profile))
     return steps.plan()
