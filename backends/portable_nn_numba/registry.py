@@ -13,7 +13,7 @@ import numpy as np
 from portable_nn_kernels.launch import Define
 
 from .dialect import TYPE, Array, Word
-from .shim import Parameter
+from .shim import Parameter, device
 
 Defines = Mapping[str, Any]
 Factory = Callable[[Defines], Callable[..., Any]]
@@ -61,3 +61,23 @@ def parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
         else:
             found.append(Parameter(name, "scalar", np.int64))
     return tuple(found)
+
+
+def without(function: Callable[..., Any], *absent: str) -> Callable[..., Any]:
+    """Return a kernel without some of its parameters, for those that stand between #ifdef and #endif in C.
+
+    The factory writes the kernel with all of them and names here those that its defines leave out (an array by its name
+    alone: its offset goes with it). The kernel is given 0 in their place, and may use them only behind a plain ``if`` on
+    the constant that says they are there: numba removes such a branch before it looks at types.
+    """
+    if not absent:
+        return function
+    names = inspect.signature(function).parameters
+    gone = {*absent, *(f"{name}_offset" for name in absent if isinstance(names[name].annotation, Array))}
+    kept = [name for name in names if name not in gone]
+    given = ", ".join("0" if name in gone else name for name in names)
+    scope = {"body": device(function), "__name__": function.__module__}
+    exec(f"def {function.__name__}({', '.join(kept)}):\n    body({given})", scope)  # a kernel has no variable parameters
+    made: Any = scope[function.__name__]
+    made.__annotations__ = {name: said for name, said in function.__annotations__.items() if name in kept}
+    return made  # type: ignore[no-any-return]
