@@ -169,6 +169,10 @@ from .optim_step import adam_step as adam_step
 from .optim_step import running_statistics_step as running_statistics_step
 from .optim_step import sgd_momentum_step as sgd_momentum_step
 from .optim_step import sgd_step as sgd_step
+from .ordering import argsort as argsort
+from .ordering import sort as sort
+from .ordering import sort_grad as sort_grad
+from .ordering import topk as topk
 from .pool import adaptive_avg_pool2d as adaptive_avg_pool2d
 from .pool import adaptive_avg_pool2d_grad as adaptive_avg_pool2d_grad
 from .pool import adaptive_max_pool2d as adaptive_max_pool2d
@@ -203,6 +207,7 @@ from .robust_loss import kl_div_grad_input as kl_div_grad_input
 from .robust_loss import kl_div_grad_target as kl_div_grad_target
 from .robust_loss import smooth_l1_loss as smooth_l1_loss
 from .robust_loss import smooth_l1_loss_grad as smooth_l1_loss_grad
+from .scan import cumulative_sum as cumulative_sum
 from .smooth_unit import celu as celu
 from .smooth_unit import logsigmoid as logsigmoid
 from .smooth_unit import mish as mish

@@ -11,8 +11,10 @@ from . import group_norm as group_norm
 from . import layout as layout
 from . import loss as loss
 from . import norm as norm
+from . import ordering as ordering
 from . import pair_loss as pair_loss
 from . import pool as pool
 from . import random as random
 from . import reduction as reduction
+from . import scan as scan
 from . import softmax as softmax
