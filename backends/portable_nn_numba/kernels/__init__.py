@@ -1,6 +1,7 @@
 """Every kernel module: importing this fills `registry.KERNELS`. One file per file of `c/`, name for name."""
 
 from . import conv as conv
+from . import gather as gather
 from . import gemm as gemm
 from . import group_norm as group_norm
 from . import loss as loss
