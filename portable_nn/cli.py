@@ -1,7 +1,7 @@
-"""The command ``portable-nn``: train, eval, predict, info, ops.
+"""The command ``portable-nn``: train, eval, predict, info, ops, verify.
 
 Every error that portable_nn raises on purpose ends here as one message and exit code 2; Ctrl-C ends with 130.
-Longer than most files: the five commands are short, and a reader looks for them in one place.
+Longer than most files: the six commands are short, and a reader looks for them in one place.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   portable-nn train --resume runs/a                  go on with a run that was stopped
   portable-nn eval runs/a                            accuracy per class on the test set
   portable-nn predict runs/a digit.png               the three likeliest classes
+  portable-nn verify                                 check every op on your device
   portable-nn info                                   backends, devices, and why one is not ready
 """
 VARIABLES = ("PORTABLE_NN_", "PYOPENCL_", "OCL_ICD_", "POCL_", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "NUMBA_")
@@ -46,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="portable-nn", description="Train and use small vision models on any device.", epilog=EXAMPLES, formatter_class=raw
     )
     parser.add_argument("--version", action="version", version=f"portable-nn {VERSION}")
-    commands = parser.add_subparsers(dest="command", metavar="{train,eval,predict,info,ops}")
+    commands = parser.add_subparsers(dest="command", metavar="{train,eval,predict,info,ops,verify}")
 
     train = commands.add_parser(
         "train", help="train a model and write a run folder", formatter_class=raw, epilog=EXAMPLES,
@@ -86,6 +87,18 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     ops.add_argument("name", nargs="?", metavar="OP", help="describe this op")
     ops.add_argument("--json", action="store_true", help="print JSON")
+
+    verify = commands.add_parser(
+        "verify", help="check every op on your device", formatter_class=raw,
+        description="Run the value and gradient checks of every op on one device, measure bandwidth and GEMM, and write a\n"
+        "report. Please contribute the report of a device that the coverage table does not have.",
+        epilog="examples:\n  portable-nn verify --backend opencl\n  portable-nn verify conv2d softmax --backend numpy\n",
+    )  # fmt: skip
+    verify.add_argument("names", nargs="*", metavar="OP", help="only these ops")
+    verify.add_argument("--quick", action="store_true", help="one sample per op: seconds instead of minutes")
+    verify.add_argument("--out", metavar="FILE", help="the report (default: verify-BACKEND-DEVICE.json)")
+    verify.add_argument("--backend", help="backend, or ordered list separated by commas")
+    verify.add_argument("--device", help="device by index or part of its name")
     return parser
 
 
@@ -93,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 2 for an error that says what to do, 130 for Ctrl-C."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    commands = {"train": _train, "eval": _eval, "predict": _predict, "info": _info, "ops": _ops}
+    commands = {"train": _train, "eval": _eval, "predict": _predict, "info": _info, "ops": _ops, "verify": _verify}
     if options.command is None:
         parser.print_help()
         return 0
@@ -304,3 +317,31 @@ def _ops(options: argparse.Namespace) -> int:
             print(f"{row['name']:{width}}  {'∂' if row['gradient'] else ' '}  {row['summary']}")
         print(f"{len(rows)} ops; ∂ has a gradient rule; `portable-nn ops NAME` describes one")
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import track
+
+    from .testing import verify
+    from .train.records import write_json
+
+    wished = selection.wish() if options.backend is None else tuple(options.backend.split(","))
+    backend = selection.resolve(wished, options.device)
+    checks = verify.plan_checks(backend, options.names, options.quick)
+    console = Console()
+    print(f"{len(checks)} checks on {backend.name}: {backend.device}")
+    shown = track(checks, "checking", console=console, transient=True, disable=not console.is_terminal)
+    results = verify.run_checks(shown)
+    made = verify.report(backend, results, verify.measure(backend), options.quick)
+    slug = "".join(c if c.isalnum() else "-" for c in f"{backend.name}-{backend.device}").strip("-").lower()
+    path = Path(options.out or f"verify-{slug}.json")
+    write_json(path, made)
+    counts = made["counts"]
+    for name, tally in results.items():
+        if tally["failed"]:
+            print(f"FAILED {name}: {tally['failed']} of {tally['failed'] + tally['passed']}; {tally['reasons'][0]}")
+    for name, rate in made["rates"].items():
+        print(f"{name}: {rate:,}")
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; report in {path}")
+    return 1 if counts["failed"] else 0

@@ -20,7 +20,7 @@ LIBRARY = {
     "data": set(),  # NumPy only, and the errors
     "models": {"nn", "xp", "ops", "core"},
     "train": {"models", "nn", "optim", "data", "capture", "xp", "ops", "core"},
-    "cli": {"train", "models", "nn", "optim", "data", "capture", "xp", "ops", "core"},
+    "cli": {"testing", "train", "models", "nn", "optim", "data", "capture", "xp", "ops", "core"},
     "testing": {"ops", "core"},
     "api": {"core"},
     "__main__": {"cli"},

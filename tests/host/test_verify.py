@@ -1,0 +1,46 @@
+"""`portable-nn verify`: it counts what passes, keeps going after a fault, and writes the report."""
+
+import json
+
+from portable_nn.cli import main
+from portable_nn.core import selection
+from portable_nn.core.errors import NoKernel
+from portable_nn.testing import verify
+
+
+def test_report_of_two_ops(tmp_path, capsys):
+    path = tmp_path / "report.json"
+    assert main(["verify", "relu", "softmax", "--backend", "numpy", "--quick", "--out", str(path)]) == 0
+    made = json.loads(path.read_text())
+    assert made["backend"] == "numpy"
+    assert made["counts"]["failed"] == 0
+    assert made["results"]["softmax/gradient/float64"]["passed"] == 1
+    assert made["rates"]["matmul 256 (GFLOP/s)"] > 0
+    assert f"report in {path}" in capsys.readouterr().out
+
+
+def test_faults_are_counted_and_the_rest_still_runs():
+    def wrong():
+        raise AssertionError("values differ")
+
+    def absent():
+        raise NoKernel("no kernel")
+
+    def broken():
+        raise RuntimeError("driver")
+
+    runs = {"a": wrong, "b": absent, "c": broken, "d": lambda: None}
+    checks = [verify.Check("op", "forward", "float32", name, run) for name, run in runs.items()]
+    tally = verify.run_checks(checks)["op/forward/float32"]
+    assert (tally["passed"], tally["failed"], tally["skipped"]) == (1, 2, 1)
+    assert any("values differ" in reason for reason in tally["reasons"])
+
+
+def test_an_unknown_op_is_named(capsys):
+    assert main(["verify", "conv2", "--backend", "numpy"]) == 2
+    assert "conv2d" in capsys.readouterr().err
+
+
+def test_every_op_is_planned():
+    names = {check.op for check in verify.plan_checks(selection.get("numpy"), quick=True)}
+    assert {"conv2d", "batch_norm_train", "matmul"} <= names
