@@ -37,6 +37,10 @@ from .arithmetic import pow as pow
 from .arithmetic import remainder as remainder
 from .arithmetic import sign as sign
 from .arithmetic import subtract as subtract
+from .attention import attention_grad_key_value as attention_grad_key_value
+from .attention import attention_grad_mask as attention_grad_mask
+from .attention import attention_grad_query as attention_grad_query
+from .attention import scaled_dot_product_attention as scaled_dot_product_attention
 from .axes import expand as expand
 from .axes import expand_dims as expand_dims
 from .axes import flatten as flatten
@@ -173,6 +177,8 @@ from .ordering import argsort as argsort
 from .ordering import sort as sort
 from .ordering import sort_grad as sort_grad
 from .ordering import topk as topk
+from .pixel_shuffle import pixel_shuffle as pixel_shuffle
+from .pixel_shuffle import pixel_unshuffle as pixel_unshuffle
 from .pool import adaptive_avg_pool2d as adaptive_avg_pool2d
 from .pool import adaptive_avg_pool2d_grad as adaptive_avg_pool2d_grad
 from .pool import adaptive_max_pool2d as adaptive_max_pool2d
@@ -197,6 +203,8 @@ from .reduction import std as std
 from .reduction import sum as sum
 from .reduction import sum_to as sum_to
 from .reduction import var as var
+from .resize import interpolate as interpolate
+from .resize import interpolate_grad as interpolate_grad
 from .rms_norm import rms_norm as rms_norm
 from .rms_norm import rms_norm_grad as rms_norm_grad
 from .rms_norm import rms_norm_weight_grad as rms_norm_weight_grad

@@ -1,5 +1,6 @@
 """Every plan module: importing this fills `RULES`."""
 
+from . import attention as attention
 from . import conv as conv
 from . import conv_any as conv_any
 from . import creation as creation
@@ -16,5 +17,6 @@ from . import pair_loss as pair_loss
 from . import pool as pool
 from . import random as random
 from . import reduction as reduction
+from . import resize as resize
 from . import scan as scan
 from . import softmax as softmax

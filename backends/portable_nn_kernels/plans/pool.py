@@ -15,8 +15,8 @@ _UNROLL = 9  # positions up to which a window's sizes are compile-time constants
 _CPU_CHUNK = 2048  # results below which another group costs more than it helps
 
 
-def _groups(profile: Profile, made: Spec) -> tuple[int, int]:
-    """Return the number of groups and their size for `made` results."""
+def walk(profile: Profile, made: Spec) -> tuple[int, int]:
+    """Return the number of groups and their size for `made` results, as c/each_pixel.h walks over them."""
     if profile.shape == "gpu":
         size = min(256, profile.group_limit)
         return min(-(-made.size // size), 2**16), size
@@ -31,7 +31,7 @@ def _plan(call: Call, profile: Profile, kernel: str, refs: tuple[Ref, ...], x: S
     h, w = pool_window_of(call)
     adaptive = h.stride == 0
     inside = adaptive or all(a.before == 0 and (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation < a.size for a in (h, w))
-    count, size = _groups(profile, made)
+    count, size = walk(profile, made)
     fixed = () if adaptive or h.kernel * w.kernel > _UNROLL else tuple(
         (name, value) for name, value in
         zip(("KH", "KW", "SH", "SW", "DH", "DW"), (h.kernel, w.kernel, h.stride, w.stride, h.dilation, w.dilation), strict=True)
