@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from portable_nn_kernels.launch import Define
+from portable_nn.core.errors import NoKernel
+from portable_nn_kernels.launch import Define, Term
 
 from .dialect import TYPE, Array, Word
 from .shim import Parameter, device
@@ -19,29 +19,64 @@ Defines = Mapping[str, Any]
 Factory = Callable[[Defines], Callable[..., Any]]
 
 
+class _Read(dict[str, Any]):
+    """Defines that remember which of them a factory asked for."""
+
+    def __init__(self, defines: tuple[tuple[str, Define], ...]) -> None:
+        super().__init__(defines)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the define, or `default`."""
+        self.asked.add(name)
+        return super().get(name, default)
+
+
 @dataclass(frozen=True)
 class Kernel:
-    """A registered kernel: its name and file in `c/`, the factory, and the Python file it is in."""
+    """A registered kernel: its name and file in `c/`, the factory, and defines that change only the C text."""
 
     name: str
     source: str
     factory: Factory
-    path: Path
+    ignores: tuple[str, ...] = ()
 
     def function(self, defines: tuple[tuple[str, Define], ...]) -> Callable[..., Any]:
-        """Return the kernel with these compile-time constants."""
-        return self.factory(dict(defines))
+        """Return the kernel with these compile-time constants.
+
+        Raises
+        ------
+        NoKernel
+            If a define is not known here: the C text has learned something that this twin has not.
+        """
+        given = _Read(defines)
+        made = self.factory(given)
+        unknown = [name for name, value in defines if name not in given.asked and name not in self.ignores and not isinstance(value, Term)]
+        if unknown:
+            raise NoKernel(f"{self.name}: numba's kernel knows no define {', '.join(unknown)}; port it from {self.source}")
+        return made
 
 
 KERNELS: dict[str, Kernel] = {}
 
 
-def kernel(name: str, source: str) -> Callable[[Factory], Factory]:
-    """Register the decorated factory as the twin of kernel `name` in `c/<source>`."""
+def kernel(name: str, source: str, ignores: tuple[str, ...] = ()) -> Callable[[Factory], Factory]:
+    """Register the decorated factory as the twin of kernel `name` in `c/<source>`.
+
+    Every define of a launch must be read by the factory, or be named in `ignores`.
+    """
 
     def register(factory: Factory) -> Factory:
         assert name not in KERNELS, f"two kernels named {name}"
-        KERNELS[name] = Kernel(name, source, factory, Path(inspect.getfile(factory)))
+        KERNELS[name] = Kernel(name, source, factory, ignores)
         return factory
 
     return register

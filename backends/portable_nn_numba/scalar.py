@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
-from .dialect import AS_F32, AS_U32, TYPE, f32, f64, i32, i64, u32, u64
-from .shim import SIMULATED, cuda, device
+import numpy as np
+
+from portable_nn.core.expression import NUMPY_CALLS
+
+from .dialect import AS_F32, AS_U32, TYPE, f32, f64, i32, u32, u64
+from .shim import SIMULATED, device
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
-# math's functions by our names; those of numba's own `math` give the type they are given.
-_LIBRARY = {
-    "exp": math.exp, "exp2": math.exp2, "expm1": math.expm1, "log": math.log, "log2": math.log2, "log10": math.log10, "log1p": math.log1p,
-    "sqrt": math.sqrt, "sin": math.sin, "cos": math.cos, "tan": math.tan, "asin": math.asin, "acos": math.acos,
-    "atan": math.atan, "sinh": math.sinh, "cosh": math.cosh, "tanh": math.tanh, "asinh": math.asinh,
-    "acosh": math.acosh, "atanh": math.atanh, "erf": math.erf, "erfc": math.erfc,
-}  # fmt: skip
+_LIBRARY = (
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
+    "tanh", "asinh", "acosh", "atanh", "erf", "erfc",
+)  # fmt: skip
+# Python's own `math` raises where C gives inf or NaN, so the simulator gets NumPy's functions.
+_SIMULATED = {**NUMPY_CALLS, "exp2": np.exp2, "erfc": math.erfc, "fmod": np.fmod, "pow": np.power}
+M: Any = SimpleNamespace(**_SIMULATED) if SIMULATED else math
 
 
 def pnn(name: str, tag: str) -> Callable[..., Any]:
@@ -34,19 +39,15 @@ def _define(tag: str, **functions: Callable[..., Any]) -> None:
 
 
 def _library(tag: str) -> None:
-    kind = TYPE[tag]
-    for name, function in _LIBRARY.items():
-
-        def made(x: Any, function: Any = None) -> Any: ...
-
-        scope = {"function": function, "kind": kind}
-        exec("def made(x): return kind(function(x))", scope)  # a closure per function: numba compiles what it sees
-        _define(tag, **{name: scope["made"]})  # type: ignore[dict-item]
+    for name in _LIBRARY:
+        scope = {"M": M, "kind": TYPE[tag]}
+        exec(f"def made(x): return kind(M.{name}(x))", scope)  # a function of its own: numba compiles what it sees
+        _define(tag, **{name: scope["made"]})
 
 
 def _floats(tag: str) -> None:
     T = TYPE[tag]
-    zero, one, half, ln2 = T(0), T(1), T(0.5), T(math.log(2))
+    zero, one, ln2 = T(0), T(1), T(math.log(2))
     largest = T(3.4028234663852886e38) if tag == "f32" else T(1.7976931348623157e308)
     U = u32 if tag == "f32" else u64
     sign_bit = U(0x80000000) if tag == "f32" else U(0x8000000000000000)
@@ -62,11 +63,11 @@ def _floats(tag: str) -> None:
 
     @device
     def fmod(x: Any, y: Any) -> Any:
-        return T(math.fmod(x, y))
+        return T(M.fmod(x, y))
 
     @device
     def floor(x: Any) -> Any:
-        return copysign(T(math.floor(x)), x) if absolute(x) < big else x
+        return copysign(T(M.floor(x)), x) if absolute(x) < big else x
 
     @device
     def rint(x: Any) -> Any:
@@ -105,16 +106,16 @@ def _floats(tag: str) -> None:
         return one if x > zero else -one if x < zero else zero if x == zero else x
 
     def rsqrt(x: Any) -> Any:
-        return one / T(math.sqrt(x))
+        return one / T(M.sqrt(x))
 
     def power(x: Any, y: Any) -> Any:
-        return T(math.pow(x, y))
+        return T(M.pow(x, y))
 
     def atan2(x: Any, y: Any) -> Any:
-        return T(math.atan2(x, y))
+        return T(M.atan2(x, y))
 
     def hypot(x: Any, y: Any) -> Any:
-        return T(math.hypot(x, y))
+        return T(M.hypot(x, y))
 
     def mod(x: Any, y: Any) -> Any:
         r = fmod(x, y)
@@ -136,8 +137,8 @@ def _floats(tag: str) -> None:
         if x == y:
             return T(x + ln2)
         if d > zero:
-            return T(x + T(math.log1p(T(math.exp(-d)))))
-        return T(y + T(math.log1p(T(math.exp(d))))) if d <= zero else d
+            return T(x + T(M.log1p(T(M.exp(-d)))))
+        return T(y + T(M.log1p(T(M.exp(d))))) if d <= zero else d
 
     def ipow(x: Any, n: Any) -> Any:
         k = u64(-n) if n < 0 else u64(n)
@@ -150,7 +151,6 @@ def _floats(tag: str) -> None:
             k = u64(k >> u64(1))
         return one / r if n < 0 else r
 
-    del half
     FUNCTIONS[f"pnn_copysign_{tag}"], FUNCTIONS[f"pnn_abs_{tag}"], FUNCTIONS[f"pnn_fmod_{tag}"] = copysign, absolute, fmod
     FUNCTIONS[f"pnn_floor_{tag}"], FUNCTIONS[f"pnn_round_{tag}"] = floor, rint
     _define(
@@ -255,5 +255,3 @@ def pnn_narrow_f64(x: Any) -> Any:
         bits = u32(bits - u32(1))
     return AS_F32(u32(bits | u32(1)))
 
-
-del SIMULATED, cuda, i64

@@ -7,6 +7,7 @@ Everything else of the package takes `cuda`, `device` and `compile_kernel` from 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,5 +102,6 @@ def _target(cc: tuple[int, int]) -> Iterator[None]:
 
 def simulate(function: Callable[..., Any], groups: tuple[int, ...], size: tuple[int, ...], arguments: list[Any]) -> None:
     """Run a kernel in the simulator on flat NumPy arrays and NumPy scalars."""
-    with np.errstate(all="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # wrapping and division by zero are meant; errstate is per thread
         cuda.jit(function)[groups, size](*arguments)

@@ -33,7 +33,7 @@ def bound(keys: Any, low: Any, high: Any, key: Any, below: Any) -> Any:
     return low
 
 
-@kernel("pnn_take", "gather.c")
+@kernel("pnn_take", "gather.c", ignores=("WHAT",))
 def take(d: Defines) -> Callable[..., Any]:
     T, L, G, ROWS = d["T"], d["L"], d["G"], "ROWS" in d
     load_k = LOAD[L]
@@ -62,7 +62,7 @@ def take(d: Defines) -> Callable[..., Any]:
     return pnn_take
 
 
-@kernel("pnn_take_along", "gather.c")
+@kernel("pnn_take_along", "gather.c", ignores=("WHAT",))
 def take_along(d: Defines) -> Callable[..., Any]:
     T, L, G = d["T"], d["L"], d["G"]
     load_k = LOAD[L]
@@ -77,7 +77,7 @@ def take_along(d: Defines) -> Callable[..., Any]:
     return pnn_take_along
 
 
-@kernel("pnn_take_along_grad", "gather.c")
+@kernel("pnn_take_along_grad", "gather.c", ignores=("WHAT",))
 def take_along_grad(d: Defines) -> Callable[..., Any]:
     T, R, L, G = d["T"], d["R"], d["L"], d["G"]
     zero, load, load_k, store = LIT(R, 0), LOAD[T], LOAD[L], STORE[T]
@@ -100,7 +100,7 @@ def take_along_grad(d: Defines) -> Callable[..., Any]:
     return pnn_take_along_grad
 
 
-@kernel("pnn_sort_blocks", "gather.c")
+@kernel("pnn_sort_blocks", "gather.c", ignores=("WHAT",))
 def sort_blocks(d: Defines) -> Callable[..., Any]:
     L, G = d["L"], d["G"]
     load_k = LOAD[L]
@@ -122,7 +122,7 @@ def sort_blocks(d: Defines) -> Callable[..., Any]:
     return pnn_sort_blocks
 
 
-@kernel("pnn_sort_merge", "gather.c")
+@kernel("pnn_sort_merge", "gather.c", ignores=("WHAT",))
 def sort_merge(d: Defines) -> Callable[..., Any]:
     G = d["G"]
 
@@ -145,7 +145,7 @@ def sort_merge(d: Defines) -> Callable[..., Any]:
     return pnn_sort_merge
 
 
-@kernel("pnn_one_hot", "gather.c")
+@kernel("pnn_one_hot", "gather.c", ignores=("WHAT",))
 def one_hot(d: Defines) -> Callable[..., Any]:
     T, L, G = d["T"], d["L"], d["G"]
     zero, one, load_k, store = ZERO(T), LIT(T, 1), LOAD[L], STORE[T]
@@ -161,7 +161,7 @@ def one_hot(d: Defines) -> Callable[..., Any]:
     return pnn_one_hot
 
 
-@kernel("pnn_sort_starts", "gather.c")
+@kernel("pnn_sort_starts", "gather.c", ignores=("WHAT",))
 def sort_starts(d: Defines) -> Callable[..., Any]:
     G = d["G"]
 
@@ -172,7 +172,7 @@ def sort_starts(d: Defines) -> Callable[..., Any]:
     return pnn_sort_starts
 
 
-@kernel("pnn_sort_sum", "gather.c")
+@kernel("pnn_sort_sum", "gather.c", ignores=("WHAT",))
 def sort_sum(d: Defines) -> Callable[..., Any]:
     T, R, G = d["T"], d["R"], d["G"]
     zero, load, store = LIT(R, 0), LOAD[T], STORE[T]

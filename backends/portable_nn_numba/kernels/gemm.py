@@ -129,7 +129,7 @@ def gemm_tiled(d: Defines) -> Callable[..., Any]:
     return pnn_gemm_tiled
 
 
-@kernel("pnn_gemm_split_sum", "gemm_split.c")
+@kernel("pnn_gemm_split_sum", "gemm_split.c", ignores=("SIZE",))
 def gemm_split_sum(d: Defines) -> Callable[..., Any]:
     TC = d["TC"]
     TBIAS = d.get("TBIAS", TC)

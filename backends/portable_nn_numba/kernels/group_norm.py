@@ -11,7 +11,7 @@ from portable_nn_numba.shim import cuda
 from .line import LINE_BLOCK, lines
 
 
-@kernel("pnn_group_norm", "group_norm.c")
+@kernel("pnn_group_norm", "group_norm.c", ignores=("KIND", "SPLIT"))
 def group_norm(d: Defines) -> Callable[..., Any]:
     T, TW, TB, R, WEIGHT, BIAS = d["T"], d["TW"], d["TB"], d["R"], d["WEIGHT"], d["BIAS"]
     w = lines(d)
@@ -60,7 +60,7 @@ def group_norm(d: Defines) -> Callable[..., Any]:
     return pnn_group_norm
 
 
-@kernel("pnn_group_norm_sums", "group_norm.c")
+@kernel("pnn_group_norm_sums", "group_norm.c", ignores=("KIND", "SPLIT", "TW", "WEIGHT"))
 def group_norm_sums(d: Defines) -> Callable[..., Any]:
     T, TG, R = d["T"], d["TG"], d["R"]
     w = lines(d)
@@ -98,7 +98,7 @@ def group_norm_sums(d: Defines) -> Callable[..., Any]:
     return pnn_group_norm_sums
 
 
-@kernel("pnn_group_norm_grad", "group_norm.c")
+@kernel("pnn_group_norm_grad", "group_norm.c", ignores=("KIND", "SPLIT"))
 def group_norm_grad(d: Defines) -> Callable[..., Any]:
     T, TG, TW, R, WEIGHT = d["T"], d["TG"], d["TW"], d["R"], d["WEIGHT"]
     w = lines(d)

@@ -69,7 +69,7 @@ def _absent(d: Defines, **present: bool) -> tuple[str, ...]:
     return (*weights, *(name for name, there in present.items() if not there))
 
 
-@kernel("pnn_loss", "loss.c")
+@kernel("pnn_loss", "loss.c", ignores=("PART",))
 def loss(d: Defines) -> Callable[..., Any]:
     T, R, L = d["T"], d["R"], d["L"]
     SOFT, NLL, EACH_ROW, KEEP_LSE, PARTIALS = (name in d for name in ("SOFT", "NLL", "EACH_ROW", "KEEP_LSE", "PARTIALS"))
@@ -180,7 +180,7 @@ def loss(d: Defines) -> Callable[..., Any]:
     return without(pnn_loss, *_absent(d, loss=EACH_ROW, lse=KEEP_LSE, partial=PARTIALS))
 
 
-@kernel("pnn_loss_finish", "loss.c")
+@kernel("pnn_loss_finish", "loss.c", ignores=("PART",))
 def loss_finish(d: Defines) -> Callable[..., Any]:
     T, R = d["T"], d["R"]
     EACH_ROW, KEEP_TOTAL, MEAN = (name in d for name in ("EACH_ROW", "KEEP_TOTAL", "MEAN"))
@@ -213,7 +213,7 @@ def loss_finish(d: Defines) -> Callable[..., Any]:
     return without(pnn_loss_finish, *absent)
 
 
-@kernel("pnn_loss_grad", "loss.c")
+@kernel("pnn_loss_grad", "loss.c", ignores=("PART",))
 def loss_grad(d: Defines) -> Callable[..., Any]:
     T, R, L, TOTAL, LSE = d["T"], d["R"], d["L"], d["TOTAL"], d.get("LSE", d["R"])
     SOFT, SMOOTH, NLL, MEAN = (name in d for name in ("SOFT", "SMOOTH", "NLL", "MEAN"))

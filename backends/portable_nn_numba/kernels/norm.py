@@ -30,7 +30,7 @@ def summing(d: Defines) -> Callable[..., Any]:
     return tree
 
 
-@kernel("pnn_norm_stats_rows", "norm.c")
+@kernel("pnn_norm_stats_rows", "norm.c", ignores=("STATS_ROWS",))
 def stats_rows(d: Defines) -> Callable[..., Any]:
     TX, TS, WG = d["TX"], d["TS"], d["WG"]
     real, load, store, tree = ACC(TX), LOAD[TX], STORE[TS], summing(d)
@@ -65,7 +65,7 @@ def stats_rows(d: Defines) -> Callable[..., Any]:
     return pnn_norm_stats_rows
 
 
-@kernel("pnn_norm_stats_columns", "norm.c")
+@kernel("pnn_norm_stats_columns", "norm.c", ignores=("STATS_COLUMNS",))
 def stats_columns(d: Defines) -> Callable[..., Any]:
     TX, TS, WG = d["TX"], d["TS"], d["WG"]
     real, load, store = ACC(TX), LOAD[TX], STORE[TS]
@@ -98,7 +98,7 @@ def stats_columns(d: Defines) -> Callable[..., Any]:
     return pnn_norm_stats_columns
 
 
-@kernel("pnn_norm_merge", "norm.c")
+@kernel("pnn_norm_merge", "norm.c", ignores=("STATS_MERGE", "WG"))
 def merge(d: Defines) -> Callable[..., Any]:
     TX, TS = d["TX"], d["TS"]
     R = ACC_TAG(TX)
@@ -129,7 +129,7 @@ def merge(d: Defines) -> Callable[..., Any]:
     return pnn_norm_merge
 
 
-@kernel("pnn_norm_grad_rows", "norm.c")
+@kernel("pnn_norm_grad_rows", "norm.c", ignores=("GRAD_ROWS", "PER_ROW"))
 def grad_rows(d: Defines) -> Callable[..., Any]:
     TX, TS, TG, WG = d["TX"], d["TS"], d["TG"], d["WG"]
     real, load, load_s, load_g, store, tree = ACC(TX), LOAD[TX], LOAD[TS], LOAD[TG], STORE[TS], summing(d)
@@ -165,7 +165,7 @@ def grad_rows(d: Defines) -> Callable[..., Any]:
     return pnn_norm_grad_rows
 
 
-@kernel("pnn_norm_grad_columns", "norm.c")
+@kernel("pnn_norm_grad_columns", "norm.c", ignores=("GRAD_COLUMNS",))
 def grad_columns(d: Defines) -> Callable[..., Any]:
     TX, TS, TG, WG, PER_ROW = d["TX"], d["TS"], d["TG"], d["WG"], d["PER_ROW"]
     real, load, load_s, load_g, store = ACC(TX), LOAD[TX], LOAD[TS], LOAD[TG], STORE[TS]
@@ -199,7 +199,7 @@ def grad_columns(d: Defines) -> Callable[..., Any]:
     return pnn_norm_grad_columns
 
 
-@kernel("pnn_norm_grad_merge", "norm.c")
+@kernel("pnn_norm_grad_merge", "norm.c", ignores=("GRAD_MERGE", "WG"))
 def grad_merge(d: Defines) -> Callable[..., Any]:
     TX, TS = d["TX"], d["TS"]
     real, load, store = ACC(TX), LOAD[TS], STORE[TS]
@@ -221,7 +221,7 @@ def grad_merge(d: Defines) -> Callable[..., Any]:
     return pnn_norm_grad_merge
 
 
-@kernel("pnn_norm_layer", "norm.c")
+@kernel("pnn_norm_layer", "norm.c", ignores=("LAYER",))
 def layer(d: Defines) -> Callable[..., Any]:
     TX, TS, TW, TB, WG, WEIGHT, BIAS = d["TX"], d["TS"], d["TW"], d["TB"], d["WG"], d["WEIGHT"], d["BIAS"]
     R = ACC_TAG(TX)
@@ -260,7 +260,7 @@ def layer(d: Defines) -> Callable[..., Any]:
     return pnn_norm_layer
 
 
-@kernel("pnn_norm_layer_grad", "norm.c")
+@kernel("pnn_norm_layer_grad", "norm.c", ignores=("LAYER_GRAD",))
 def layer_grad(d: Defines) -> Callable[..., Any]:
     TX, TS, TG, TW, WG, WEIGHT = d["TX"], d["TS"], d["TG"], d["TW"], d["WG"], d["WEIGHT"]
     real, load, load_s, load_g, load_w, store, tree = ACC(TX), LOAD[TX], LOAD[TS], LOAD[TG], LOAD[TW], STORE[TX], summing(d)

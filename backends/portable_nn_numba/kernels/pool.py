@@ -113,7 +113,7 @@ def windows(d: Defines) -> Windows:
     return Windows(sizes, item, first, taps, step, within, count, low, high)
 
 
-@kernel("pnn_max_pool", "pool.c")
+@kernel("pnn_max_pool", "pool.c", ignores=("MAX_POOL", "REAL_NAME"))
 def max_pool(d: Defines) -> Callable[..., Any]:
     T, I, SIZE, WITH_INDEX = d["T"], d["I"], d["SIZE"], d["WITH_INDEX"]
     w_ = windows(d)
@@ -154,7 +154,7 @@ def max_pool(d: Defines) -> Callable[..., Any]:
     return pnn_max_pool
 
 
-@kernel("pnn_avg_pool", "pool.c")
+@kernel("pnn_avg_pool", "pool.c", ignores=("AVG_POOL", "I", "REAL_NAME", "WITH_INDEX"))
 def avg_pool(d: Defines) -> Callable[..., Any]:
     T, SIZE, WHOLE = d["T"], d["SIZE"], d["INSIDE"] and not d["ADAPTIVE"]
     w_ = windows(d)
@@ -186,7 +186,7 @@ def avg_pool(d: Defines) -> Callable[..., Any]:
     return pnn_avg_pool
 
 
-@kernel("pnn_max_pool_grad", "pool.c")
+@kernel("pnn_max_pool_grad", "pool.c", ignores=("MAX_POOL_GRAD", "REAL_NAME", "WITH_INDEX"))
 def max_pool_grad(d: Defines) -> Callable[..., Any]:
     T, I, SIZE = d["T"], d["I"], d["SIZE"]
     w_ = windows(d)
@@ -215,7 +215,7 @@ def max_pool_grad(d: Defines) -> Callable[..., Any]:
     return pnn_max_pool_grad
 
 
-@kernel("pnn_avg_pool_grad", "pool.c")
+@kernel("pnn_avg_pool_grad", "pool.c", ignores=("AVG_POOL_GRAD", "I", "REAL_NAME", "WITH_INDEX"))
 def avg_pool_grad(d: Defines) -> Callable[..., Any]:
     T, SIZE = d["T"], d["SIZE"]
     w_ = windows(d)

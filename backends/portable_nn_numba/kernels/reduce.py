@@ -83,7 +83,7 @@ def reading(d: Defines) -> Callable[..., Any]:
     return at
 
 
-@kernel("pnn_reduce_rows", "reduce.c")
+@kernel("pnn_reduce_rows", "reduce.c", ignores=("W", "FLAT", "DENSE"))
 def reduce_rows(d: Defines) -> Callable[..., Any]:
     X, Y, D, G = d["X"], d["Y"], d["D"], d["G"]
     M = d.get("M", X)

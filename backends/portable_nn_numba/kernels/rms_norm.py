@@ -11,7 +11,7 @@ from portable_nn_numba.shim import cuda
 from .line import LINE_BLOCK, lines
 
 
-@kernel("pnn_rms_norm", "rms_norm.c")
+@kernel("pnn_rms_norm", "rms_norm.c", ignores=("GRAD",))
 def rms_norm(d: Defines) -> Callable[..., Any]:
     T, TW, R, WEIGHT = d["T"], d["TW"], d["R"], d["WEIGHT"]
     w = lines(d)
@@ -44,7 +44,7 @@ def rms_norm(d: Defines) -> Callable[..., Any]:
     return pnn_rms_norm
 
 
-@kernel("pnn_rms_norm_grad", "rms_norm.c")
+@kernel("pnn_rms_norm_grad", "rms_norm.c", ignores=("GRAD",))
 def rms_norm_grad(d: Defines) -> Callable[..., Any]:
     T, TG, TW, R, WEIGHT = d["T"], d["TG"], d["TW"], d["R"], d["WEIGHT"]
     w = lines(d)

@@ -6,7 +6,7 @@ from typing import Any
 from portable_nn_numba.dialect import FMA, IN, INF, LIT, LOAD, OUT, STORE, TYPE
 from portable_nn_numba.registry import Defines, kernel
 from portable_nn_numba.scalar import pnn
-from portable_nn_numba.shim import cuda
+from portable_nn_numba.shim import cuda, device
 
 from .line import LINE_BLOCK, lines
 
@@ -16,12 +16,14 @@ SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, SOFTMAX_GRAD = 0, 1, 2, 3
 @kernel("pnn_softmax", "softmax.c")
 def softmax(d: Defines) -> Callable[..., Any]:
     T, R, KIND, PER = d["T"], d["R"], d["KIND"], d["PER"]
-    STORE_EXP = "STORE_EXP" in d
+    STORE_EXP, NEGATE = ("STORE_EXP" in d), ("NEGATE" in d)
     w = lines(d)
     LANES, STEP, SLOTS, BLOCK = w.LANES, w.STEP, w.SLOTS, w.STEP * LINE_BLOCK
     my_lane, first, stride, line, item, join_max, join_sum = w.lane, w.first, w.stride, w.line, w.item, w.join_max, w.join_sum
     real, zero, one, low = TYPE[R], LIT(R, 0), LIT(R, 1), -INF(R)
-    load, store, exp, log, larger, isinf = LOAD[T], STORE[T], pnn("exp", R), pnn("log", R), pnn("max", R), pnn("isinf", R)
+    stored, store, exp, log, larger, isinf = LOAD[T], STORE[T], pnn("exp", R), pnn("log", R), pnn("max", R), pnn("isinf", R)
+    load = device(lambda x, i: -stored(x, i)) if NEGATE else stored
+    load_z = stored
     KEPT = max(PER, 1)
 
     def pnn_softmax(x: IN(T), x_offset, z: OUT(T), z_offset, lines, k0s, n, xk1, xk0, xc, zk1, zk0, zc):
@@ -80,7 +82,7 @@ def softmax(d: Defines) -> Callable[..., Any]:
                             store(z, item(z_line, c, zc), exp(kept[slot] - m) * scale)
                 elif STORE_EXP:
                     for c in range(lane, n, STEP):
-                        store(z, item(z_line, c, zc), load(z, item(z_line, c, zc)) * scale)
+                        store(z, item(z_line, c, zc), load_z(z, item(z_line, c, zc)) * scale)
                 else:
                     for c in range(lane, n, STEP):
                         store(z, item(z_line, c, zc), exp(load(x, item(x_line, c, xc)) - m) * scale)
@@ -88,7 +90,7 @@ def softmax(d: Defines) -> Callable[..., Any]:
     return pnn_softmax
 
 
-@kernel("pnn_softmax_grad", "softmax.c")
+@kernel("pnn_softmax_grad", "softmax.c", ignores=("PER",))
 def softmax_grad(d: Defines) -> Callable[..., Any]:
     T, R, KIND = d["T"], d["R"], d["KIND"]
     w = lines(d)
