@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -159,6 +159,13 @@ def explicit() -> str | None:
     chosen = _chosen.get()
     if chosen is not None:
         return chosen[0]
+    return _named(os.environ.get("PORTABLE_NN_BACKEND"))
+
+
+@lru_cache(maxsize=64)
+def _named(text: str | None) -> str | None:
+    """Return the one backend that PORTABLE_NN_BACKEND (`text`) or the config file names: every operand asks for it."""
+    del text  # what `wish` reads again; here it is the key
     wished = wish()
     return None if "auto" in wished or len(wished) > 1 else wished[0]
 
