@@ -1,6 +1,7 @@
 """Every kernel module: importing this fills `registry.KERNELS`. One file per file of `c/`, name for name."""
 
 from . import conv as conv
+from . import conv3d as conv3d
 from . import gather as gather
 from . import gemm as gemm
 from . import group_norm as group_norm
@@ -11,5 +12,6 @@ from . import random as random
 from . import random_key as random_key
 from . import reduce as reduce
 from . import rms_norm as rms_norm
+from . import scan as scan
 from . import softmax as softmax
 from . import transpose as transpose

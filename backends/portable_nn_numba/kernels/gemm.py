@@ -13,6 +13,8 @@ from portable_nn_numba.dialect import (
 from portable_nn_numba.registry import Defines, kernel
 from portable_nn_numba.shim import cuda, device
 
+_CONVERSIONS = ("LOAD_A(p, i)", "LOAD_B(p, i)", "LOAD_BIAS(p, i)")  # what C needs to make a number complex: `_loader` does
+
 
 def _loader(tag: str, to: str) -> Callable[..., Any]:
     """Return what loads `tag` as the compute type of `to`: LOAD_A, LOAD_B, LOAD_BIAS."""
@@ -36,7 +38,7 @@ def _store_sum(d: Defines) -> Callable[..., Any]:
     return store_sum
 
 
-@kernel("pnn_gemm_tiled", "gemm.c")
+@kernel("pnn_gemm_tiled", "gemm.c", ignores=_CONVERSIONS)
 def gemm_tiled(d: Defines) -> Callable[..., Any]:
     TA, TB, TC, TM, TN, TK, RM, RN = (d[name] for name in ("TA", "TB", "TC", "TM", "TN", "TK", "RM", "RN"))
     TBIAS = d.get("TBIAS", TC)
@@ -129,7 +131,7 @@ def gemm_tiled(d: Defines) -> Callable[..., Any]:
     return pnn_gemm_tiled
 
 
-@kernel("pnn_gemm_split_sum", "gemm_split.c", ignores=("SIZE",))
+@kernel("pnn_gemm_split_sum", "gemm_split.c", ignores=(*_CONVERSIONS, "SIZE"))
 def gemm_split_sum(d: Defines) -> Callable[..., Any]:
     TC = d["TC"]
     TBIAS = d.get("TBIAS", TC)

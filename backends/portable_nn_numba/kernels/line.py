@@ -44,10 +44,28 @@ class Lines:
     join_sum: Any
 
 
+def place(d: Defines) -> tuple[Any, Any]:
+    """Return `line` and `item` of `Lines`, all that some kernels need."""
+    UNIT, DENSE, FLAT = ("UNIT" in d), ("DENSE" in d), ("FLAT" in d)
+
+    @device
+    def line(k: Any, k0s: Any, tk1: Any, tk0: Any) -> Any:
+        k1 = i64(0) if FLAT else k // k0s
+        k0 = k - k1 * k0s
+        return k1 * tk1 + k0 if DENSE else k1 * tk1 + k0 * tk0
+
+    @device
+    def item(start: Any, c: Any, tc: Any) -> Any:
+        return start + c if UNIT else start + c * tc
+
+    return line, item
+
+
 def lines(d: Defines) -> Lines:
     """Return the constants and device functions that `line.h` would define."""
     G = d["G"]
-    LANES, UNIT, DENSE, FLAT = ("LANES" in d), ("UNIT" in d), ("DENSE" in d), ("FLAT" in d)
+    LANES = "LANES" in d
+    line, item = place(d)
     STEP = G if LANES else 1
     R = TYPE[d["R"]]
     larger = pnn("max", d["R"])
@@ -63,16 +81,6 @@ def lines(d: Defines) -> Lines:
     @device
     def stride() -> Any:
         return NUM_GROUPS(0) if LANES else NUM_GROUPS(0) * G
-
-    @device
-    def line(k: Any, k0s: Any, tk1: Any, tk0: Any) -> Any:
-        k1 = i64(0) if FLAT else k // k0s
-        k0 = k - k1 * k0s
-        return k1 * tk1 + k0 if DENSE else k1 * tk1 + k0 * tk0
-
-    @device
-    def item(start: Any, c: Any, tc: Any) -> Any:
-        return start + c if UNIT else start + c * tc
 
     @device
     def join_max(lanes: Any, lane: Any, value: Any) -> Any:
