@@ -127,7 +127,7 @@ def embedding_grad(call: Call, profile: Profile) -> Plan:
     return _segments(call, profile, 1, rows, features, -1 if padding is None else padding % rows)
 
 
-@plans("take_along_dim", "take_along_dim_grad")
+@plans("take_along_dim", "gather", "take_along_dim_grad")
 def along(call: Call, profile: Profile) -> Plan:
     """Gather, or compare places with indices."""
     x, k, y = call.spec(0), call.spec(1), call.outputs[0]

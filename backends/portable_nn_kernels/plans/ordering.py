@@ -19,7 +19,7 @@ from .gather import dense, index_error
 from .lines import Line, Lines, lines
 
 _BLOCK = 2048  # keys a work-group sorts in local memory
-_SELECT = 32  # up to so many are kept in order while a CPU reads on
+_SELECT = 32, 128  # up to so many are kept in order while a CPU reads on: always; where they are few of many
 _CPU_WORK = 256  # elements below which a second group does not pay
 _CPU_PART = 8192  # elements of a block below which a CPU does not cut a line
 _GPU_CHUNK = 16  # merged keys of a work-item
@@ -73,7 +73,7 @@ def _width(found: Lines, keep: int, key: DType, profile: Profile) -> tuple[int, 
         while block * (key.itemsize + 4) > profile.local_bytes:
             block //= 2
         return min(n, block), False
-    if keep <= _SELECT:
+    if keep <= _SELECT[0] or (keep <= _SELECT[1] and keep * 64 <= n):
         cut = profile.units // found.count if n >= 4 * _CPU_PART else 1
         return -(-n // max(cut, 1)), True
     cut = min(-(-2 * profile.units // found.count), n // _CPU_PART)
