@@ -216,6 +216,11 @@ from .robust_loss import kl_div_grad_target as kl_div_grad_target
 from .robust_loss import smooth_l1_loss as smooth_l1_loss
 from .robust_loss import smooth_l1_loss_grad as smooth_l1_loss_grad
 from .scan import cumulative_sum as cumulative_sum
+from .scatter import gather as gather
+from .scatter import gather_grad as gather_grad
+from .scatter import index_add as index_add
+from .scatter import scatter_add as scatter_add
+from .scatter import scatter_reduce as scatter_reduce
 from .smooth_unit import celu as celu
 from .smooth_unit import logsigmoid as logsigmoid
 from .smooth_unit import mish as mish

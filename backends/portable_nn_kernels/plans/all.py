@@ -19,4 +19,5 @@ from . import random as random
 from . import reduction as reduction
 from . import resize as resize
 from . import scan as scan
+from . import scatter as scatter
 from . import softmax as softmax
