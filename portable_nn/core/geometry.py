@@ -6,6 +6,8 @@ Over 250 lines: the one place has to hold them all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -224,6 +226,14 @@ def pool_window_of(call: Call) -> Window:
     return pool_window(call.op, size, kernel, stride, padding, settings.get("dilation", 1), settings["ceil_mode"])
 
 
+def pool_axes_of(call: Call) -> tuple[Axis, ...]:
+    """Return the axes of a call of a pooling op of one or three axes, or its gradient."""
+    settings = call.settings
+    size = call.outputs[0].shape[2:] if call.op.endswith("_grad") else call.spec(0).shape[2:]
+    kernel, stride, padding = (settings[name] for name in ("kernel_size", "stride", "padding"))
+    return pool_axes(call.op, size, kernel, stride, padding, settings.get("dilation", 1), settings["ceil_mode"])
+
+
 def positions(axis: Axis) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Return (out, kernel) input positions of a pooling axis, clipped into the input, and which of them were inside."""
     o, k = np.arange(axis.out)[:, None], np.arange(axis.kernel)[None, :]
@@ -237,8 +247,8 @@ def positions(axis: Axis) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
     return np.clip(at, 0, max(axis.size - 1, 0)), inside
 
 
-def divisors(window: Window, count_include_pad: bool) -> npt.NDArray[np.int64]:
-    """Return the (OH, OW) counts of a mean: positions inside the input, or inside input and padding."""
+def divisors(window: tuple[Axis, ...], count_include_pad: bool) -> npt.NDArray[np.int64]:
+    """Return the (OH, OW, ...) counts of a mean: positions inside the input, or inside input and padding."""
     counts = []
     for axis in window:
         if count_include_pad and axis.stride:
@@ -246,13 +256,12 @@ def divisors(window: Window, count_include_pad: bool) -> npt.NDArray[np.int64]:
             counts.append(np.minimum(start + axis.kernel, axis.size + axis.after) - start)
         else:
             counts.append(positions(axis)[1].sum(axis=1))
-    return np.asarray(counts[0][:, None] * counts[1][None, :])
+    return np.asarray(reduce(np.multiply.outer, counts))
 
 
-def index_dtype(window: Window) -> DType:
+def index_dtype(window: tuple[Axis, ...]) -> DType:
     """Return the dtype of a maximum's winners' numbers, p * KW + q: a byte where that holds them."""
-    h, w = window
-    return uint8 if h.kernel * w.kernel <= 256 else int32
+    return uint8 if prod(a.kernel for a in window) <= 256 else int32
 
 
 def is_channels_last(spec: Spec) -> bool:

@@ -104,6 +104,8 @@ from .gather import take as take
 from .gather import take_along_dim as take_along_dim
 from .gather import take_along_dim_grad as take_along_dim_grad
 from .gather import take_grad as take_grad
+from .glu import glu as glu
+from .glu import glu_grad as glu_grad
 from .group_norm import group_norm as group_norm
 from .group_norm import group_norm_grad as group_norm_grad
 from .group_norm import instance_norm as instance_norm
@@ -189,6 +191,17 @@ from .pool import global_avg_pool2d as global_avg_pool2d
 from .pool import global_max_pool2d as global_max_pool2d
 from .pool import max_pool2d as max_pool2d
 from .pool import max_pool2d_grad as max_pool2d_grad
+from .pool1d import avg_pool1d as avg_pool1d
+from .pool1d import avg_pool1d_grad as avg_pool1d_grad
+from .pool1d import max_pool1d as max_pool1d
+from .pool1d import max_pool1d_grad as max_pool1d_grad
+from .pool3d import avg_pool3d as avg_pool3d
+from .pool3d import avg_pool3d_grad as avg_pool3d_grad
+from .pool3d import max_pool3d as max_pool3d
+from .pool3d import max_pool3d_grad as max_pool3d_grad
+from .prelu import prelu as prelu
+from .prelu import prelu_grad as prelu_grad
+from .prelu import prelu_weight_grad as prelu_weight_grad
 from .random import bernoulli as bernoulli
 from .random import dropout as dropout
 from .random import fold_in as fold_in
@@ -238,3 +251,5 @@ from .threshold import hardtanh as hardtanh
 from .threshold import softshrink as softshrink
 from .threshold import tanhshrink as tanhshrink
 from .threshold import threshold as threshold
+from .unfold import fold as fold
+from .unfold import unfold as unfold

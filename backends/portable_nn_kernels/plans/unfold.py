@@ -1,0 +1,31 @@
+"""Plans of unfold and fold: one launch each."""
+
+from __future__ import annotations
+
+from portable_nn.core import dtypes
+from portable_nn.core.call import Call
+from portable_nn.core.geometry import conv_window, pair
+from portable_nn_kernels.launch import Const, Define, In, Launch, Out, Plan, Profile
+
+from . import plans
+from .pool import walk
+
+
+@plans("unfold", "fold")
+def unfold(call: Call, profile: Profile) -> Plan:
+    """Plan one launch over the results."""
+    x, y, settings, fold = call.spec(0), call.outputs[0], call.settings, call.op == "fold"
+    if y.size == 0:
+        return Plan(())
+    size = y.shape[2:] if fold else x.shape[2:]
+    kernel = pair(call.op, "kernel_size", settings["kernel_size"])
+    axes = conv_window(call.op, size, kernel, settings["stride"], settings["padding"], settings["dilation"])
+    numbers = [*y.shape[:2]]
+    for name in ("size", "out", "kernel", "stride", "before", "dilation"):
+        numbers += [getattr(a, name) for a in axes]
+    count, group = walk(profile, y)
+    defines: tuple[tuple[str, Define], ...] = (
+        ("T", dtypes.TAGS[y.dtype]), ("SIZE", group), ("ROWS", int(profile.shape == "cpu")), ("LAST", 0), ("IX", "u32" if y.size < 2**31 else "i64"), ("FOLD", int(fold)),
+    )  # fmt: skip
+    args = (In(0), Out(0), *(Const("i64", v) for v in (*numbers, *x.strides)))
+    return Plan((Launch(f"pnn_{call.op}", "unfold.c", (count,), (group,), args, defines),))
