@@ -102,6 +102,9 @@ def _target(cc: tuple[int, int]) -> Iterator[None]:
 
 def simulate(function: Callable[..., Any], groups: tuple[int, ...], size: tuple[int, ...], arguments: list[Any]) -> None:
     """Run a kernel in the simulator on flat NumPy arrays and NumPy scalars."""
+    from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # wrapping and division by zero are meant; errstate is per thread
-        cuda.jit(function)[groups, size](*arguments)
+        # As device arrays: the simulator would copy host arrays in and out, one by one, though two may be the same memory.
+        cuda.jit(function)[groups, size](*(FakeCUDAArray(a) if isinstance(a, np.ndarray) else a for a in arguments))

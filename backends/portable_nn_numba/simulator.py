@@ -21,7 +21,7 @@ from portable_nn_kernels.launch import Launch, Profile
 from .programs import converted, program_of, slots_of
 from .shim import simulate
 
-PROFILE = Profile("gpu", vendor="simulator", name="simulator", units=1, group_limit=64, local_bytes=48 * 1024, float16=True, vector=1)
+PROFILE = Profile("gpu", vendor="simulator", name="simulator", units=1, group_limit=256, local_bytes=48 * 1024, float16=True, vector=1)
 
 
 class SimulatedBackend(DeviceBackend):
@@ -102,7 +102,7 @@ def flattened(x: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
     """Return the memory that covers `x` as one axis, and where in it `x` begins."""
     if not x.size:
         return np.empty(1, x.dtype), 0
-    lowest = x[tuple(slice(None, None, -1 if s < 0 else 1) for s in x.strides)]
+    lowest = x[(*(slice(None, None, -1 if s < 0 else 1) for s in x.strides), ...)]  # a view, of a 0-d array too
     size = x.dtype.itemsize
     reach = sum((n - 1) * s for n, s in zip(lowest.shape, lowest.strides, strict=True)) // size
     flat = np.lib.stride_tricks.as_strided(lowest, (reach + 1,), (size,))

@@ -1,0 +1,153 @@
+"""Numba's kernels executed on the CPU: numba-cuda's NVVM IR compiled by LLVM, threads as fibers (see `numba_cpu`).
+
+By default one sample of one op for each kernel, in float32 and in the halves; `-m slow` takes every sample in float32, and
+PORTABLE_NN_TEST_BACKENDS=numba_cpu runs the whole generated suite. A kernel takes numba about a second; compiled ones are kept in
+the cache. Then what the adapter itself must do: PTX for each architecture, its cache, arguments checked, defines known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numba_cpu
+import numpy as np
+import pytest
+from conftest import BACKENDS
+from numba_cpu import build
+from require import require
+
+import portable_nn.ops  # noqa: F401 - fills the registry
+from portable_nn.core.backend import Backend
+from portable_nn.core.errors import BackendError, NoKernel
+from portable_nn.core.registry import OPS
+from portable_nn.testing.check import check_op
+from portable_nn.testing.gradient import check_gradient
+from portable_nn.testing.suite import dtypes_of, gradient_dtypes
+from portable_nn_kernels.launch import Const, In, Launch, Out
+
+QUICK = (
+    "add", "where", "softmax", "log_softmax_grad", "sum", "argmax", "layer_norm", "layer_norm_grad", "batch_norm_train", "group_norm",
+    "rms_norm", "matmul", "conv2d", "conv2d_weight_grad", "max_pool2d", "avg_pool2d_grad", "cross_entropy", "take", "uniform", "normal",
+    "dropout", "split_key", "permute_dims", "astype",
+)  # fmt: skip
+LOW = ("float16", "bfloat16")
+
+
+@pytest.fixture(scope="module")
+def fibers() -> Backend:
+    require("numba", build.missing())
+    return numba_cpu.backend()
+
+
+def _cases(gradient: bool) -> Iterator[object]:
+    if "numba_cpu" in BACKENDS:  # test_ops and test_gradients run all of it
+        return
+    for name, op in sorted(OPS.items()):
+        for at, sample in enumerate(op.samples):
+            dtypes = gradient_dtypes(op, sample) if gradient else dtypes_of(op, sample)
+            for dtype in dtypes:
+                first = at == 0 and name in QUICK and not gradient
+                wanted = dtype == "float32" or ("float32" not in dtypes and dtype == dtypes[0])
+                if wanted or (first and dtype in LOW):
+                    told = f"{name}-{sample.name.replace(' ', '_')}-{dtype}"
+                    yield pytest.param((name, at, dtype), id=told, marks=() if first else pytest.mark.slow)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("case", list(_cases(False)))
+def test_op(case: tuple[str, int, str], fibers: Backend) -> None:
+    name, at, dtype = case
+    check_op(OPS[name], OPS[name].samples[at], dtype, fibers)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("case", list(_cases(True)))
+def test_gradient(case: tuple[str, int, str], fibers: Backend) -> None:
+    name, at, dtype = case
+    check_gradient(OPS[name], OPS[name].samples[at], fibers, dtype)
+
+
+# -- programs ---------------------------------------------------------------------------------------------------------
+
+
+def softmax(defines: tuple[tuple[str, str | int], ...] = (), kernel: str = "pnn_softmax", missing: int = 0) -> Launch:
+    given = (("T", "f32"), ("R", "f32"), ("KIND", 0), ("PER", 0), ("G", 64), ("LANES", 1), *defines)
+    args = (In(0), Out(0), *(Const("i64", 1) for _ in range(9 - missing)))
+    return Launch(kernel, "softmax.c", (1,), (64,), args, given)
+
+
+@pytest.mark.parametrize("cc", [(7, 5), (8, 0), (9, 0), (12, 0)], ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
+def test_ptx(cc: tuple[int, int], fibers: Backend) -> None:
+    from portable_nn_numba.programs import program_of
+
+    text = program_of(softmax()).compile(cc).ptx(cc)
+    assert f".target sm_{cc[0]}{cc[1]}" in text
+    assert ".maxntid 64" in text
+    assert ".f64" not in text, "float32 arithmetic was widened"
+
+
+def test_contraction_is_off(fibers: Backend) -> None:
+    from portable_nn_numba import shim
+    from portable_nn_numba.dialect import FMA, IN, OUT
+    from portable_nn_numba.registry import parameters
+
+    def separate(x: IN("f32"), x_offset, y: OUT("f32"), y_offset):
+        y[y_offset] = x[x_offset] * x[x_offset + 1] + x[x_offset + 2]
+
+    def fused(x: IN("f32"), x_offset, y: OUT("f32"), y_offset):
+        y[y_offset] = FMA(x[x_offset], x[x_offset + 1], x[x_offset + 2])
+
+    for kernel, wanted in ((separate, False), (fused, True)):
+        for function in (kernel,):
+            function.__annotations__ = {"x": IN("f32"), "y": OUT("f32")}  # this file postpones annotations
+        text = shim.compile_kernel(kernel, parameters(kernel), 32, (9, 0)).ptx((9, 0))
+        assert ("fma.rn.f32" in text) is wanted
+        assert ("mul.rn.f32" in text) is not wanted  # .rn: the assembler must not contract it either
+
+
+def test_an_unknown_define_is_refused(fibers: Backend) -> None:
+    from portable_nn_numba.programs import program_of
+
+    with pytest.raises(NoKernel, match=r"pnn_softmax: numba's kernel knows no define NEW_FEATURE; port it from softmax\.c"):
+        program_of(softmax((("NEW_FEATURE", 1),)))
+
+
+def test_a_kernel_without_twin_is_refused(fibers: Backend) -> None:
+    from portable_nn_numba.programs import program_of
+
+    with pytest.raises(NoKernel, match="no kernel pnn_of_the_future"):
+        program_of(softmax(kernel="pnn_of_the_future"))
+
+
+def test_other_arguments_are_refused(fibers: Backend) -> None:
+    from portable_nn_numba.programs import program_of
+
+    with pytest.raises(BackendError, match=r"12 arguments and the kernel has 13 parameters; they differ from number 12 \(zc\)"):
+        program_of(softmax(missing=1))
+
+
+def test_digests_name_what_code_depends_on(fibers: Backend) -> None:
+    from portable_nn_numba.programs import program_of
+
+    first, second = program_of(softmax()), program_of(softmax((("UNIT", 1),)))
+    assert first.digest == program_of(softmax()).digest
+    assert first.digest != second.digest
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_rounding_to_halves(kind: str, fibers: Backend) -> None:
+    """Every half survives, and every float32 between two of them goes to the nearer one, ties to even."""
+    from portable_nn.ops import astype
+
+    bits = np.arange(65536, dtype=np.uint16)
+    halves = bits.view(kind if kind == "float16" else __import__("ml_dtypes").bfloat16)
+    wide = fibers.to_numpy(astype(fibers.from_numpy(halves), np.float32))
+    np.testing.assert_array_equal(wide, halves.astype(np.float32))
+    with np.errstate(all="ignore"):
+        between = halves.astype(np.float32)[:-1].astype(np.float64) / 2 + halves.astype(np.float32)[1:].astype(np.float64) / 2
+        tried = np.concatenate([between.astype(np.float32), np.nextafter(between.astype(np.float32), np.float32(0)), wide])
+        wanted = tried.astype(halves.dtype)
+    got = fibers.to_numpy(astype(fibers.from_numpy(tried), halves.dtype))
+    nan = np.isnan(tried)
+    np.testing.assert_array_equal(got[~nan].view(np.uint16), wanted[~nan].view(np.uint16))
+    assert np.isnan(got[nan].astype(np.float32)).all()
