@@ -88,7 +88,7 @@ def _terms(call: Call) -> int:
     flops=element_flops, reduces=_terms,
 )  # fmt: skip
 def cumulative_sum(x: Array, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False) -> Array:
-    """Running sum along an axis: ``y[k, c] = Σ_{c' <= c} x[k, c']``.
+    """Add up along an axis, keeping every sum: ``y[k, c] = Σ_{c' <= c} x[k, c']``.
 
     Parameters
     ----------

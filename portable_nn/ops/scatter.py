@@ -322,7 +322,7 @@ def scatter_reduce(input: Array, dim: int, index: Array, src: Array, reduce: str
             found = terms[line][places[line] == v]
             if include_self:
                 found = np.concatenate([made[line][v : v + 1], found])
-            made[(*line, v)] = {"sum": np.sum, "mean": np.mean, "amax": np.max, "amin": np.min}[reduce](found).astype(made.dtype)
+            made[(*line, v)] = getattr(np, reduce)(found).astype(made.dtype)  # np.amax and np.amin have these names
     return np.moveaxis(made, -1, at)
 
 

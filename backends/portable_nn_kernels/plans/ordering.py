@@ -136,7 +136,7 @@ def order_launches(steps: Steps, x: Spec, ref: Ref, axis: int, targets: Targets,
         others = steps.reserve(Spec((count, n), key)), steps.reserve(Spec((count, n), place))
     while width < n:
         pairs, parts = -(-n // (2 * width)), -(-min(keep, 2 * width) // chunk)
-        args = (keys, places, *others, *_numbers(count, n, width, keep, chunk, pairs, parts))
+        args: tuple[Arg, ...] = (keys, places, *others, *_numbers(count, n, width, keep, chunk, pairs, parts))
         merge: list[tuple[str, Define]] = [("WHAT", 2), ("G", group), ("K", TAGS[key]), ("P", TAGS[place])]
         groups = _groups(count * pairs * parts, group, x.size * 16, profile)
         steps.launches.append(Launch("pnn_order_merge", "ordering.c", (groups,), (group,), args, tuple(merge)))
@@ -144,7 +144,7 @@ def order_launches(steps: Steps, x: Spec, ref: Ref, axis: int, targets: Targets,
         width *= 2
     if inside:
         return keys, places
-    write = [("WHAT", 3), ("G", group), ("T", TAGS[bits(x.dtype)]), ("P", TAGS[place]), *_strides(found), *wanted]
+    write: list[tuple[str, Define]] = [("WHAT", 3), ("G", group), ("T", TAGS[bits(x.dtype)]), ("P", TAGS[place]), *_strides(found), *wanted]
     last: list[Arg] = [source, places, *outs, *found.sizes, *found.steps(0), *found.steps(1), *_numbers(keep)]
     steps.launches.append(Launch("pnn_order_write", "ordering.c", (_groups(count * keep, group, count * keep, profile),), (group,), tuple(last), tuple(write)))
     return None
@@ -180,7 +180,7 @@ def sort_grad(call: Call, profile: Profile) -> Plan:
     steps.launches.append(fill_launch(z, Out(0), 0, profile))
     if g.size:
         group = 16 if profile.shape == "cpu" else 256
-        args = (*sources, Out(0), *_numbers(g.size, size, taken, prod(g.shape[axis + 1 :])), index_error(call.op, size))
+        args: tuple[Arg, ...] = (*sources, Out(0), *_numbers(g.size, size, taken, prod(g.shape[axis + 1 :])), index_error(call.op, size))
         defines = (("WHAT", 4), ("G", group), ("T", TAGS[bits(g.dtype)]), ("L", TAGS[k.dtype]))
         groups = _groups(g.size, group, g.size, profile)
         steps.launches.append(Launch("pnn_order_scatter", "ordering.c", (groups,), (group,), args, defines))

@@ -53,7 +53,7 @@ def cumulative_sum(call: Call, profile: Profile) -> Plan:
         source: Ref, kinds: tuple[str, str], base: tuple[Ref, ...], target: Ref, sizes: tuple[int, int, int], steps: tuple[Const, ...],
         initial: int, cut: tuple[int, int], flags: tuple[tuple[str, Define], ...],
     ) -> Launch:  # fmt: skip
-        defines = (("T", kinds[0]), ("Y", kinds[1]), ("A", tag), ("G", group), ("PER", per), *flags)
+        defines: tuple[tuple[str, Define], ...] = (("T", kinds[0]), ("Y", kinds[1]), ("A", tag), ("G", group), ("PER", per), *flags)
         tiles = sizes[0] * cut[0] if shared else -(-sizes[0] * cut[0] // group)
         groups = min(tiles, max(1, min(4 * profile.units, -(-sizes[0] * sizes[2] // _CPU_WORK)))) if cpu else tiles
         args: list[Arg] = [source, *base, target, *(Const("i64", v) for v in sizes), *steps, *(Const("i64", v) for v in (initial, *cut))]
