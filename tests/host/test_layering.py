@@ -30,7 +30,7 @@ ADAPTERS = {
     "portable_nn_null": {"portable_nn", "portable_nn_kernels"},
     "portable_nn_opencl": {"portable_nn", "portable_nn_kernels"},
     "portable_nn_cupy": {"portable_nn", "portable_nn_kernels"},
-    "portable_nn_numba": {"portable_nn", "portable_nn_kernels"},
+    "portable_nn_numba": {"portable_nn", "portable_nn_kernels", "portable_nn_cupy"},  # the one adapter on another: decision 12
     "portable_nn_numpy": {"portable_nn"},
 }
 GPU = {"pyopencl", "cupy", "cupyx", "numba", "torch", "cuda"}
