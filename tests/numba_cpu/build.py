@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cuda_cpu import build as cuda_build
+
 from portable_nn.core.errors import BackendError
 from portable_nn_kernels.launch import Launch
 

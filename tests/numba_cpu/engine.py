@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-
 from cuda_cpu.engine import CudaOnCpu
+
 from portable_nn_kernels.launch import Launch
 from portable_nn_numba.programs import converted, slots_of
 
