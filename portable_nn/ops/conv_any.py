@@ -150,7 +150,7 @@ def forward_terms(call: Call) -> int:
 def input_terms(call: Call) -> int:
     """Return how many terms one element of the gradient by x sums, at most."""
     weight = call.spec(1)
-    return weight.size // max(weight.shape[1], 1) // call.settings["groups"] + 1
+    return weight.size // max(weight.shape[1], 1) // int(call.settings["groups"]) + 1
 
 
 def weight_terms(call: Call) -> int:
@@ -167,7 +167,9 @@ def _taps(xp: np.ndarray[Any, Any], axes: Axes) -> Callable[[tuple[int, ...]], n
 
     def at(position: tuple[int, ...]) -> np.ndarray[Any, Any]:
         starts = [p * a.dilation for p, a in zip(position, axes, strict=True)]
-        return xp[(..., *(slice(i, i + (a.out - 1) * a.stride + 1, a.stride) for i, a in zip(starts, axes, strict=True)))]
+        shown: Any = (..., *(slice(i, i + (a.out - 1) * a.stride + 1, a.stride) for i, a in zip(starts, axes, strict=True)))
+        made: np.ndarray[Any, Any] = xp[shown]
+        return made
 
     return at
 
@@ -195,7 +197,7 @@ def forward(x: Any, weight: Any, bias: Any, axes: Axes, groups: int) -> Any:
 
 def input_grad(g: Any, weight: Any, axes: Axes, groups: int) -> Any:
     """Return the gradient by x: each tap's products are added where the tap read."""
-    n, outputs, per_group = g.shape[0], *weight.shape[:2]
+    n, outputs, per_group = g.shape[0], weight.shape[0], weight.shape[1]
     size = tuple(a.size for a in axes)
     filters = weight.reshape(groups, outputs // groups, *weight.shape[1:])
     cotangent = g.reshape(n, groups, outputs // groups, *g.shape[2:])
@@ -204,8 +206,8 @@ def input_grad(g: Any, weight: Any, axes: Axes, groups: int) -> Any:
     for position in _kernel(axes):
         shown = at(position)
         shown += np.einsum("ngo...,goc->ngc...", cotangent, filters[(..., *position)])
-    inside = wide[(..., *(slice(a.before, a.before + a.size) for a in axes))]
-    return inside.reshape(n, groups * per_group, *size)
+    inside: Any = (..., *(slice(a.before, a.before + a.size) for a in axes))
+    return wide[inside].reshape(n, groups * per_group, *size)
 
 
 def weight_grad(x: Any, g: Any, axes: Axes, groups: int) -> Any:
@@ -215,7 +217,8 @@ def weight_grad(x: Any, g: Any, axes: Axes, groups: int) -> Any:
     cotangent = g.reshape(n, groups, outputs // groups, prod(g.shape[2:]))
     kernel = tuple(a.kernel for a in axes)
     dw = np.zeros((groups, outputs // groups, x.shape[1] // groups, *kernel), x.dtype)
+    place: Any
     for position in _kernel(axes):
-        shown = at(position)
-        dw[(..., *position)] = np.einsum("ngol,ngcl->goc", cotangent, shown.reshape(*shown.shape[:3], cotangent.shape[3]))
+        shown, place = at(position), (..., *position)
+        dw[place] = np.einsum("ngol,ngcl->goc", cotangent, shown.reshape(*shown.shape[:3], cotangent.shape[3]))
     return dw.reshape(outputs, x.shape[1] // groups, *kernel)

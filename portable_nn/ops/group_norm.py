@@ -32,7 +32,7 @@ def _check(name: str, x: Spec, num_groups: Any, eps: float, **per_channel: Spec 
         raise ShapeError(f"{name}: x has shape {x.shape} but at least two axes (N, C, ...) are needed")
     if not dtypes.is_float(x.dtype):
         raise DTypeError(f"{name}: x is {x.dtype.name} but a real floating dtype is needed; convert with astype")
-    groups = setting_int(name, "num_groups", num_groups)
+    groups: int = setting_int(name, "num_groups", num_groups)
     if groups < 1 or x.shape[1] % groups:
         raise SettingError(f"{name}: num_groups is {groups} but must be at least 1 and divide the {x.shape[1]} channels of x of shape {x.shape}")
     if x.shape[0] and not x.size:
@@ -52,7 +52,7 @@ def _check(name: str, x: Spec, num_groups: Any, eps: float, **per_channel: Spec 
 def _row(call: Call) -> int:
     """Return how many elements are normalised together, or summed per channel if those are more."""
     x = call.spec(0)
-    groups = call.settings.get("num_groups", x.shape[1])
+    groups: int = call.settings.get("num_groups", x.shape[1])
     return max(x.size // max(x.shape[0] * groups, 1), 1)
 
 

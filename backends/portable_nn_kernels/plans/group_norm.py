@@ -8,7 +8,7 @@ from portable_nn.core import dtypes
 from portable_nn.core.call import Call
 from portable_nn.core.dtypes import TAGS
 from portable_nn.core.spec import Spec, Weak
-from portable_nn_kernels.launch import Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
 from . import plans
 from .copies import fill_launch
@@ -68,7 +68,7 @@ def group_norm(call: Call, profile: Profile) -> Plan:
         ("BIAS", int(bias is not None)), ("SPLIT", _split(span, group, channels)), ("KIND", 0), *walk,
     )  # fmt: skip
     numbers = tuple(Const("i64", v) for v in (rows, groups, channels, span, w_step, b_step))
-    args = (x_ref, w_ref, b_ref, Out(0), *stats, *numbers, Const(TAGS[stat], call.settings["eps"]))
+    args: tuple[Arg, ...] = (x_ref, w_ref, b_ref, Out(0), *stats, *numbers, Const(TAGS[stat], call.settings["eps"]))
     launches.append(Launch("pnn_group_norm", "group_norm.c", (count,), (group,), args, defines))
     return Plan(tuple(launches), tuple(scratch))
 
@@ -89,6 +89,7 @@ def group_norm_grad(call: Call, profile: Profile) -> Plan:
     x_ref = contiguous(x, In(1), scratch, launches, profile)
     w_ref, w_step = _weight(call, 2, x_ref, scratch, launches, profile)
     stats = [stat_operand(call.spec(i), stat.dtype, In(i), scratch, launches, profile) for i in (3, 4)]
+    args: tuple[Arg, ...]
     tags: Defines = (("T", TAGS[x.dtype]), ("TG", TAGS[g.dtype]), ("TW", _tag(weight, x)), ("R", TAGS[stat.dtype]), ("WEIGHT", int(weight is not None)))
     if x.size:
         group, count, walk = _walk(n * c, span, profile)
@@ -128,7 +129,7 @@ def rms_norm(call: Call, profile: Profile) -> Plan:
     group, count, walk = _walk(rows, length, profile)
     defines: Defines = (("T", TAGS[x.dtype]), ("TW", _tag(weight, x)), ("R", TAGS[stat]), ("WEIGHT", int(weight is not None)), ("GRAD", 0), *walk)
     eps = Const(TAGS[stat], 2.0**-23 if call.settings["eps"] is None else call.settings["eps"])
-    args = (x_ref, w_ref, Out(0), rstd, *(Const("i64", v) for v in (rows, length, w_step)), eps)
+    args: tuple[Arg, ...] = (x_ref, w_ref, Out(0), rstd, *(Const("i64", v) for v in (rows, length, w_step)), eps)
     launches.append(Launch("pnn_rms_norm", "rms_norm.c", (count,), (group,), args, defines))
     return Plan(tuple(launches), tuple(scratch))
 
@@ -151,7 +152,7 @@ def rms_norm_grad(call: Call, profile: Profile) -> Plan:
     defines: Defines = (
         ("T", TAGS[x.dtype]), ("TG", TAGS[g.dtype]), ("TW", _tag(weight, x)), ("R", TAGS[stat]), ("WEIGHT", int(weight is not None)), ("GRAD", 1), *walk,
     )  # fmt: skip
-    args = (g_ref, x_ref, w_ref, rstd, Out(0), *(Const("i64", v) for v in (rows, length, w_step)))
+    args: tuple[Arg, ...] = (g_ref, x_ref, w_ref, rstd, Out(0), *(Const("i64", v) for v in (rows, length, w_step)))
     launches.append(Launch("pnn_rms_norm_grad", "rms_norm.c", (count,), (group,), args, defines))
     return Plan(tuple(launches), tuple(scratch))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from portable_nn.core import dtypes
 from portable_nn.core.call import Call
 from portable_nn.core.geometry import conv_window, pair
-from portable_nn_kernels.launch import Const, Define, In, Launch, Out, Plan, Profile
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile
 
 from . import plans
 from .pool import walk
@@ -27,5 +27,5 @@ def unfold(call: Call, profile: Profile) -> Plan:
     defines: tuple[tuple[str, Define], ...] = (
         ("T", dtypes.TAGS[y.dtype]), ("SIZE", group), ("ROWS", int(profile.shape == "cpu")), ("LAST", 0), ("IX", "u32" if y.size < 2**31 else "i64"), ("FOLD", int(fold)),
     )  # fmt: skip
-    args = (In(0), Out(0), *(Const("i64", v) for v in (*numbers, *x.strides)))
+    args: tuple[Arg, ...] = (In(0), Out(0), *(Const("i64", v) for v in (*numbers, *x.strides)))
     return Plan((Launch(f"pnn_{call.op}", "unfold.c", (count,), (group,), args, defines),))
