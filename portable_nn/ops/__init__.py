@@ -50,6 +50,9 @@ from .axes import moveaxis as moveaxis
 from .axes import squeeze as squeeze
 from .axes import transpose as transpose
 from .axes import unsqueeze as unsqueeze
+from .batch_norm import batch_norm as batch_norm
+from .batch_norm import batch_norm_train as batch_norm_train
+from .batch_norm import batch_norm_train_grad as batch_norm_train_grad
 from .binary_loss import binary_cross_entropy as binary_cross_entropy
 from .binary_loss import binary_cross_entropy_grad_input as binary_cross_entropy_grad_input
 from .binary_loss import binary_cross_entropy_grad_target as binary_cross_entropy_grad_target
@@ -122,6 +125,9 @@ from .joining import split as split
 from .joining import stack as stack
 from .joining import tile as tile
 from .joining import unstack as unstack
+from .layer_norm import layer_norm as layer_norm
+from .layer_norm import layer_norm_grad as layer_norm_grad
+from .layer_norm import layer_norm_weight_grad as layer_norm_weight_grad
 from .layout import broadcast_to as broadcast_to
 from .layout import permute as permute
 from .layout import reshape as reshape
@@ -151,9 +157,9 @@ from .math import isfinite as isfinite
 from .math import isinf as isinf
 from .math import isnan as isnan
 from .math import log as log
-from .math import log10 as log10
 from .math import log1p as log1p
 from .math import log2 as log2
+from .math import log10 as log10
 from .math import logaddexp as logaddexp
 from .math import reciprocal as reciprocal
 from .math import round as round
@@ -165,12 +171,6 @@ from .math import sqrt as sqrt
 from .math import square as square
 from .math import tan as tan
 from .math import trunc as trunc
-from .norm import batch_norm as batch_norm
-from .norm import batch_norm_train as batch_norm_train
-from .norm import batch_norm_train_grad as batch_norm_train_grad
-from .norm import layer_norm as layer_norm
-from .norm import layer_norm_grad as layer_norm_grad
-from .norm import layer_norm_weight_grad as layer_norm_weight_grad
 from .optim_step import adam_step as adam_step
 from .optim_step import running_statistics_step as running_statistics_step
 from .optim_step import sgd_momentum_step as sgd_momentum_step
