@@ -22,7 +22,6 @@ from ..core.spec import Shape, Spec
 from ..core.tape import Saved
 from .norm import normalized
 
-
 EPSILON = 2.0**-23  # float32's, in which most rows are computed; one number, so that a dtype changes rounding only
 
 
