@@ -1,7 +1,7 @@
 """The array API's namespace over our ops, for arrays of every backend and for traced ones: `x.__array_namespace__()`.
 
 What differs from the standard: Python floats become float32; what needs a size that depends on values, and what has no kernel
-yet (`sort`), is an error unless PORTABLE_NN_HOST_FALLBACK allows the host. `xp.nn` is the extension for neural networks.
+yet (`nonzero`), is an error unless PORTABLE_NN_HOST_FALLBACK allows the host. `xp.nn` is the extension for neural networks.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from ..ops import all as all
 from ..ops import any as any
 from ..ops import argmax as argmax
 from ..ops import argmin as argmin
+from ..ops import argsort as argsort
 from ..ops import asin as asin
 from ..ops import asinh as asinh
 from ..ops import atan as atan
@@ -50,6 +51,7 @@ from ..ops import ceil as ceil
 from ..ops import copysign as copysign
 from ..ops import cos as cos
 from ..ops import cosh as cosh
+from ..ops import cumulative_sum as cumulative_sum
 from ..ops import divide as divide
 from ..ops import equal as equal
 from ..ops import exp as exp
@@ -92,6 +94,7 @@ from ..ops import sign as sign
 from ..ops import signbit as signbit
 from ..ops import sin as sin
 from ..ops import sinh as sinh
+from ..ops import sort as sort
 from ..ops import sqrt as sqrt
 from ..ops import square as square
 from ..ops import std as std
@@ -121,9 +124,7 @@ from .creation import ones as ones
 from .creation import ones_like as ones_like
 from .creation import zeros as zeros
 from .creation import zeros_like as zeros_like
-from .host import argsort as argsort
 from .host import nonzero as nonzero
-from .host import sort as sort
 from .host import unique_values as unique_values
 from .inspection import __array_namespace_info__ as __array_namespace_info__
 from .inspection import can_cast as can_cast

@@ -47,16 +47,6 @@ def on_host(name: str, function: Callable[..., Any], *arrays: Array, **settings:
     return asarray(made, backend=owner)
 
 
-def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
-    """Return the values in order along an axis. No kernel yet."""
-    return on_host("sort", _sort, x, axis=axis, descending=descending, stable=stable)
-
-
-def argsort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
-    """Return the indices that sort along an axis. No kernel yet."""
-    return on_host("argsort", _argsort, x, axis=axis, descending=descending, stable=stable)
-
-
 def nonzero(x: Array, /) -> tuple[Array, ...]:
     """Return the indices of the elements that are not zero. Their number depends on values, so kernels cannot."""
     made: tuple[Array, ...] = on_host("nonzero", np.nonzero, x)
@@ -66,14 +56,3 @@ def nonzero(x: Array, /) -> tuple[Array, ...]:
 def unique_values(x: Array, /) -> Array:
     """Return the values that occur, in order. Their number depends on values, so kernels cannot."""
     return on_host("unique_values", np.unique, x)
-
-
-def _argsort(x: Any, axis: int, descending: bool, stable: bool) -> Any:
-    if not descending:
-        return np.argsort(x, axis=axis, stable=stable)
-    # Turned round twice, so that equal values keep their order.
-    return np.flip(x.shape[axis] - 1 - np.argsort(np.flip(x, axis), axis=axis, stable=stable), axis)
-
-
-def _sort(x: Any, axis: int, descending: bool, stable: bool) -> Any:
-    return np.take_along_axis(x, _argsort(x, axis, descending, stable), axis)
