@@ -7,6 +7,7 @@ from . import gemm as gemm
 from . import group_norm as group_norm
 from . import loss as loss
 from . import norm as norm
+from . import ordering as ordering
 from . import pool as pool
 from . import random as random
 from . import random_key as random_key
