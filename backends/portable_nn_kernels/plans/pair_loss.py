@@ -26,6 +26,7 @@ _OTHER = f"((1 - t) / (1 + exp(-{_LOW})) + t / (1 + exp({_LOW})))"
 _TERMS = {
     "huber_loss": "where(abs(x - t) <= delta, 0.5 * (x - t) * (x - t), delta * (abs(x - t) - 0.5 * delta))",
     "smooth_l1_loss": "where(abs(x - t) < beta, 0.5 * (x - t) * (x - t) / beta, abs(x - t) - 0.5 * beta)",
+    "smooth_l1_loss at beta 0": "abs(x - t)",  # compilers warn of a division by 0 even where it is not reached
     "kl_div": "where(t == 0, 0, t * (log(t) - x))",
     "kl_div of logarithms": "where(t == -inf, 0, exp(t) * (t - x))",
     "binary_cross_entropy": "-(t * maximum(log(x), -100) + (1 - t) * maximum(log1p(-x), -100))",
@@ -52,6 +53,8 @@ def term(value: Term, dtype_kind: Kind) -> Kind:
 def _text(call: Call) -> str:
     if call.op == "kl_div" and call.settings["log_target"]:
         return _TERMS["kl_div of logarithms"]
+    if call.op == "smooth_l1_loss" and call.settings["beta"] == 0:
+        return _TERMS["smooth_l1_loss at beta 0"]
     if call.op == "sigmoid_focal_loss" and call.settings["alpha"] < 0:
         return _TERMS["focal without weights"]
     if call.op == "binary_cross_entropy_with_logits" and call.inputs[3] is not None:
