@@ -1,5 +1,6 @@
 """Every kernel module: importing this fills `registry.KERNELS`. One file per file of `c/`, name for name."""
 
+from . import attention as attention
 from . import conv as conv
 from . import conv3d as conv3d
 from . import gather as gather
@@ -12,7 +13,9 @@ from . import pool as pool
 from . import random as random
 from . import random_key as random_key
 from . import reduce as reduce
+from . import resize as resize
 from . import rms_norm as rms_norm
 from . import scan as scan
 from . import softmax as softmax
 from . import transpose as transpose
+from . import unfold as unfold

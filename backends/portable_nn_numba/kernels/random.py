@@ -59,7 +59,7 @@ def drawing(d: Defines) -> Callable[..., Any]:
     return normal
 
 
-@kernel("pnn_random", "random.c")
+@kernel("pnn_random", "random.c", ignores=("SCALE",))
 def random(d: Defines) -> Callable[..., Any]:
     T, PER, GROUP = d["T"], d["PER"], d["GROUP"]
     DROPOUT = d["DRAW"] == "DROPOUT"
