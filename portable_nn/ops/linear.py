@@ -158,21 +158,23 @@ def matmul(a: Array, b: Array) -> Array:
     return np.matmul(a, b)
 
 
-def _linear_out(x: Spec, weight: Spec, bias: Spec | None) -> Spec:
+def linear_out(x: Spec, weight: Spec, bias: Spec | None, name: str = "linear") -> Spec:
+    """Return the spec of ``x weight^T + bias``, or raise."""
     if weight.ndim != 2:
-        raise ShapeError(f"linear: weight has shape {weight.shape} but two axes (O, I) are needed")
+        raise ShapeError(f"{name}: weight has shape {weight.shape} but two axes (O, I) are needed")
     if x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ShapeError(
-            f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (shape {x.shape}) but weight takes {weight.shape[1]} (shape {weight.shape})"
+            f"{name}: x has {x.shape[-1] if x.ndim else 'no'} features (shape {x.shape}) but weight takes {weight.shape[1]} (shape {weight.shape})"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(f"linear: bias has shape {bias.shape} but weight of shape {weight.shape} needs {weight.shape[:1]}")
-    dtype = dtypes.promote("linear", x.dtype, weight.dtype, *(() if bias is None else (bias.dtype,)))
-    _no_bool("linear", dtype)
+        raise ShapeError(f"{name}: bias has shape {bias.shape} but weight of shape {weight.shape} needs {weight.shape[:1]}")
+    dtype = dtypes.promote(name, x.dtype, weight.dtype, *(() if bias is None else (bias.dtype,)))
+    _no_bool(name, dtype)
     return Spec((*x.shape[:-1], weight.shape[0]), dtype)
 
 
-def _linear_vjp(c: Saved, g: Array) -> dict[str, Any]:
+def linear_vjp(c: Saved, g: Array) -> dict[str, Any]:
+    """Return the gradients of x, weight and bias; `g` is the cotangent of ``x weight^T + bias``."""
     x, weight, bias = c.spec_of("x"), c.spec_of("weight"), c.spec_of("bias")
     reshape, astype = find("reshape"), find("astype")
     rows = prod(x.shape[:-1])
@@ -185,8 +187,8 @@ def _linear_vjp(c: Saved, g: Array) -> dict[str, Any]:
 
 
 @op(
-    out=_linear_out,
-    vjp=_linear_vjp,
+    out=linear_out,
+    vjp=linear_vjp,
     saves=("x", "weight"),
     flops=lambda call: call.outputs[0].size * (2 * _depth(call) + (call.inputs[2] is not None)),
     reduces=lambda call: _depth(call) + 1,

@@ -32,6 +32,7 @@ from ..ops import l1_loss as l1_loss
 from ..ops import layer_norm as layer_norm
 from ..ops import leaky_relu as leaky_relu
 from ..ops import linear as linear
+from ..ops import linear_act as linear_act
 from ..ops import log_softmax as log_softmax
 from ..ops import logsigmoid as logsigmoid
 from ..ops import logsumexp as logsumexp

@@ -14,7 +14,7 @@ from portable_nn.core import dtypes
 from portable_nn.core.call import Call
 from portable_nn.core.errors import NoKernel
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Const, In, Launch, Out, Plan, Profile, Ref
+from portable_nn_kernels.launch import Const, In, Launch, Out, Plan, Profile, Ref, Term
 from portable_nn_kernels.plans import RULES, gemm
 from portable_nn_kernels.source import kernel_file, program_text
 
@@ -173,12 +173,12 @@ def test_scratch_is_numbered_from_the_callers_first_free_number() -> None:
     a = gemm.Matrix(In(0), dtypes.float32, 1, 200)
     b = gemm.Matrix(In(1), dtypes.float32, 1, 300)
     c = gemm.Matrix(Out(0), dtypes.float32, 300, 1)
-    done = gemm.gemm_launches(CPU, a, b, c, m=200, n=300, k=300, scratch=3, epilogue="v > 0 ? v : 0")
+    done = gemm.gemm_launches(CPU, a, b, c, m=200, n=300, k=300, scratch=3, epilogue="maximum(x, 0)")
     used = {
         arg.index for launch in done.launches for arg in launch.args if isinstance(arg, Ref) and arg.role == "scratch"
     }
     assert used == set(range(3, 3 + len(done.scratch)))
-    assert ("EPILOGUE(v)", "(v > 0 ? v : 0)") in done.launches[-1].defines
+    assert ("EPILOGUE(v_x)", Term("f32", "maximum(x, 0)")) in done.launches[-1].defines
 
 
 def test_kinds_that_do_not_mix_are_refused() -> None:

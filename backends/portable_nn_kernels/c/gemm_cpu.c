@@ -17,6 +17,10 @@
 #define PNN_VEC_f64_4 double4
 #define PNN_VEC_f64_2 double2
 
+#ifndef VEPILOGUE /* EPILOGUE of a whole vector */
+#define VEPILOGUE(v) (v)
+#endif
+
 /* VW elements from p[i] on, as compute type. */
 #define VLOAD(tag, p, i) CAT(PNN_VLOAD_, tag)(p, i)
 #define PNN_VLOAD_f32(p, i) CAT(vload, VW)(0, (p) + (i))
@@ -102,12 +106,12 @@ KERNEL(pnn_gemm_panels, 1, 1, 1)(GEMM_ARGS, i64 b_panel, i64 b_end, i64 tiles, i
 #pragma unroll
                     for (int j = 0; j < NV; ++j) {
                         VEC v = acc[r * NV + j];
-#if WHOLE_STORE /* TC is its own compute type, and there is no epilogue */
+#if WHOLE_STORE /* TC is its own compute type, and an epilogue takes whole vectors */
                         if (c_col == 1 && (j + 1) * VW <= cols && (!bias_here || bias_col == 1 || bias_col == 0)) {
                             if (k0 > k_first) v += CAT(vload, VW)(j, out);
                             if (bias_here && bias_col == 1) v += VLOAD(TBIAS, shift, j * VW);
                             if (bias_here && bias_col == 0) v += (VEC)((REAL)LOAD(TBIAS, shift, 0));
-                            CAT(vstore, VW)(v, j, out);
+                            CAT(vstore, VW)(last ? VEPILOGUE(v) : v, j, out);
                             continue;
                         }
 #endif

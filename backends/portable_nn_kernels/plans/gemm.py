@@ -12,9 +12,9 @@ from portable_nn_kernels.launch import In, Launch, Out, Plan, Profile, Scratch
 
 from . import plans
 from .gemm_cpu import cpu_gemm
+from .gemm_parts import EPILOGUES, Problem, common_args, compute_dtype, split, split_sum, tags, tuning, up
 from .gemm_parts import Gemm as Gemm
 from .gemm_parts import Matrix as Matrix
-from .gemm_parts import Problem, common_args, compute_dtype, split, split_sum, tags, tuning, up
 
 
 def gemm_launches(
@@ -35,7 +35,7 @@ def gemm_launches(
     bias : Matrix, optional
         Read at ``i * row + j * col``, the same for every batch: row 0 for a bias per column.
     epilogue : str
-        A scalar C expression of `v` in the compute type, such as ``"v > 0 ? v : 0"``.
+        An expression of x, such as ``"maximum(x, 0)"``, as elementwise ops are written; no assignments.
     scratch : int
         Number of the first free scratch array of the plan.
     """
@@ -75,7 +75,7 @@ def _tiled(profile: Profile, p: Problem, scratch: int) -> Gemm:
 
 
 def _batched(profile: Profile, a: Matrix, b: Matrix, c: Matrix, m: int, n: int, k: int, bias: Matrix | None,
-             sizes: tuple[int, ...], strides: tuple[tuple[int, ...], ...]) -> Plan:  # fmt: skip
+             sizes: tuple[int, ...], strides: tuple[tuple[int, ...], ...], epilogue: str = "") -> Plan:  # fmt: skip
     """Plan a batch of any rank; `strides` are those of a, b and c over `sizes`. Axes are merged where that is exact."""
     axes: list[tuple[int, int, int, int]] = []
     for size, sa, sb, sc in zip(sizes, *strides, strict=True):
@@ -104,7 +104,7 @@ def _batched(profile: Profile, a: Matrix, b: Matrix, c: Matrix, m: int, n: int, 
     for x, y, z in starts:  # in order on one queue, so that the same scratch serves all
         done = gemm_launches(
             profile, replace(a, outer=ao, inner=ai, start=x), replace(b, outer=bo, inner=bi, start=y),
-            replace(c, outer=co, inner=ci, start=z), m=m, n=n, k=k, outer=outer, inner=inner, bias=bias,
+            replace(c, outer=co, inner=ci, start=z), m=m, n=n, k=k, outer=outer, inner=inner, bias=bias, epilogue=epilogue,
         )  # fmt: skip
         launches += done.launches
         scratch = done.scratch
@@ -134,9 +134,9 @@ def matmul(call: Call, profile: Profile) -> Plan:
     return _batched(profile, left, right, Matrix(Out(0), c.dtype, c_row, c_col), m, n, k, None, batch, strides)
 
 
-@plans("linear")
+@plans("linear", "linear_act")
 def linear(call: Call, profile: Profile) -> Plan:
-    """Plan ``x @ weight.T + bias``; every leading axis of x is rows."""
+    """Plan ``x @ weight.T + bias``, and an activation as its epilogue; every leading axis of x is rows."""
     x, weight, y = call.spec(0), call.spec(1), call.outputs[0]
     if 0 in y.shape:
         return Plan(())
@@ -150,4 +150,5 @@ def linear(call: Call, profile: Profile) -> Plan:
     n, k = weight.shape
     rows = x.shape[:-1]
     strides = (x.strides[:-1], (0,) * len(rows), y.strides[:-1])
-    return _batched(profile, left, right, out, 1, n, k, bias, rows, strides)
+    epilogue = EPILOGUES[call.settings["activation"]] if call.op == "linear_act" else ""
+    return _batched(profile, left, right, out, 1, n, k, bias, rows, strides, epilogue)

@@ -8,7 +8,20 @@ from portable_nn.core.dtypes import DType, float16
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Define, Launch, Profile, Scratch
 
-from .gemm_parts import Gemm, Matrix, Problem, common_args, compute_dtype, i64, split, split_sum, tags, tuning, up
+from .gemm_parts import (
+    VECTOR_EPILOGUES,
+    Gemm,
+    Matrix,
+    Problem,
+    common_args,
+    compute_dtype,
+    i64,
+    split,
+    split_sum,
+    tags,
+    tuning,
+    up,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +85,11 @@ def cpu_gemm(profile: Profile, p: Problem, scratch: int) -> Gemm:
     if tiles.parts > 1:
         inside, partial = split(p, tiles.parts, scratch)
         specs.append(partial)
-    whole = int(inside.c.dtype == compute and not inside.epilogue)
+    vector = VECTOR_EPILOGUES.get(inside.epilogue, "")
+    whole = int(inside.c.dtype == compute and (not inside.epilogue or bool(vector)))
     shape: tuple[tuple[str, Define], ...] = (
         ("MR", tiles.mr), ("NV", tiles.nv), ("VW", tiles.lanes), ("DM", tiles.dm), ("DN", tiles.dn), ("WHOLE_STORE", whole),
+        *((("VEPILOGUE(v)", vector),) if vector else ()),
     )  # fmt: skip
     b_panel, b_end = tiles.nr, max(0, (p.k - 1) * p.b.row) + p.n
     if tiles.pack:

@@ -10,7 +10,23 @@ from typing import Any
 
 from portable_nn.core.dtypes import TAGS, DType, accumulator, int32, is_integer, kind, uint32
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Arg, Const, Define, Launch, Profile, Ref, Scratch
+from portable_nn_kernels.launch import Arg, Const, Define, Launch, Profile, Ref, Scratch, Term
+
+# Activations at the end of a product: the expression, and for CPUs the same on whole vectors of OpenCL.
+EPILOGUES = {
+    "relu": "maximum(x, 0)",
+    "sigmoid": "1 / (1 + exp(-x))",
+    "tanh": "tanh(x)",
+    "silu": "x / (1 + exp(-x))",
+    "gelu": "0.5 * x * (1 + erf(x * 0.7071067811865476))",
+}
+VECTOR_EPILOGUES = {
+    EPILOGUES["relu"]: "((v) < (VEC)0 ? (VEC)0 : (v))",
+    EPILOGUES["sigmoid"]: "((VEC)1 / ((VEC)1 + exp(-(v))))",
+    EPILOGUES["tanh"]: "tanh(v)",
+    EPILOGUES["silu"]: "((v) / ((VEC)1 + exp(-(v))))",
+    EPILOGUES["gelu"]: "((REAL)0.5 * (v) * ((VEC)1 + erf((v) * (REAL)0.7071067811865476)))",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +129,8 @@ def tags(p: Problem, *names: str) -> tuple[tuple[str, Define], ...]:
             loaded = f"LOAD({TAGS[x.dtype]}, p, i)"
             defines.append((f"LOAD_{name}(p, i)", f"pnn_{c}_of_{TAGS[compute_dtype(x.dtype)]}({loaded})"))
     if p.epilogue:
-        defines.append(("EPILOGUE(v)", f"({p.epilogue})"))
+        tag = TAGS[compute_dtype(p.c.dtype)]
+        defines.append(("EPILOGUE(v_x)", Term(tag, p.epilogue)))
     return tuple(defines)
 
 
