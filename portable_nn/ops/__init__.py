@@ -103,6 +103,7 @@ from .filling import ones as ones
 from .filling import tril as tril
 from .filling import triu as triu
 from .filling import zeros as zeros
+from .fused import linear_act as linear_act
 from .gather import take as take
 from .gather import take_along_dim as take_along_dim
 from .gather import take_along_dim_grad as take_along_dim_grad
@@ -157,9 +158,9 @@ from .math import isfinite as isfinite
 from .math import isinf as isinf
 from .math import isnan as isnan
 from .math import log as log
+from .math import log10 as log10
 from .math import log1p as log1p
 from .math import log2 as log2
-from .math import log10 as log10
 from .math import logaddexp as logaddexp
 from .math import reciprocal as reciprocal
 from .math import round as round
