@@ -16,6 +16,7 @@ from . import reduce as reduce
 from . import resize as resize
 from . import rms_norm as rms_norm
 from . import scan as scan
+from . import scatter as scatter
 from . import softmax as softmax
 from . import transpose as transpose
 from . import unfold as unfold

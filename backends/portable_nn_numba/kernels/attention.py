@@ -13,7 +13,7 @@ from portable_nn_numba.scalar import pnn
 from portable_nn_numba.shim import cuda, device
 
 TK, BN, VC = 16, 32, 32
-A_UNUSED = ("RE", "RF", "CAUSAL", "MASK", "TMASK", "RM", "KIND")
+_TILES_ONLY = ("RE", "RF", "CAUSAL", "MASK", "TMASK", "RM", "KIND")
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def attention(d: Defines) -> Callable[..., Any]:
     return pnn_attention
 
 
-@kernel("pnn_attention_delta", "attention.c", ignores=A_UNUSED)
+@kernel("pnn_attention_delta", "attention.c", ignores=_TILES_ONLY)
 def attention_delta(d: Defines) -> Callable[..., Any]:
     T, R = d["T"], d["R"]
     zero, load, store = LIT(R, 0), LOAD[T], STORE[R]

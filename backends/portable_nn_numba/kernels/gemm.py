@@ -1,16 +1,27 @@
 """Twin of `c/gemm.c`, `c/gemm_split.c` and `c/gemm.h`: C = A B + bias by tiles in shared memory.
 
-Indices are i64 throughout, loops are left to the compiler to unroll, and no epilogue is taken: it is C text.
+Indices are i64 throughout, and loops are left to the compiler to unroll.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from portable_nn.core.errors import NoKernel
 from portable_nn_numba.dialect import (
-    ACC, ACC_TAG, ADD, GLOBAL_ID, GROUP_ID, IN, LOAD, LOCAL_ID, MADD, OUT, STORE, ZERO,
+    ACC,
+    ACC_TAG,
+    ADD,
+    GLOBAL_ID,
+    GROUP_ID,
+    IN,
+    LOAD,
+    LOCAL_ID,
+    MADD,
+    OUT,
+    STORE,
+    ZERO,
 )  # fmt: skip
 from portable_nn_numba.registry import Defines, kernel
+from portable_nn_numba.rendered import macro
 from portable_nn_numba.shim import cuda, device
 
 _CONVERSIONS = ("LOAD_A(p, i)", "LOAD_B(p, i)", "LOAD_BIAS(p, i)")  # what C needs to make a number complex: `_loader` does
@@ -24,16 +35,15 @@ def _loader(tag: str, to: str) -> Callable[..., Any]:
 
 def _store_sum(d: Defines) -> Callable[..., Any]:
     """Return GEMM_STORE: one element; the parts of a split K carry no bias."""
-    if "EPILOGUE(v)" in d:
-        raise NoKernel(f"backend numba has no GEMM with the epilogue {d['EPILOGUE(v)']}")
-    TC = d["TC"]
+    TC, term = d["TC"], d.get("EPILOGUE(v_x)")
     load_bias, add, store = _loader(d.get("TBIAS", TC), TC), ADD(TC), STORE[TC]
+    epilogue = device(lambda v: v) if term is None else macro("EPILOGUE(v_x)", term, ACC_TAG(TC))
 
     @device
     def store_sum(c: Any, c_at: Any, bias: Any, bias_at: Any, has_bias: Any, value: Any) -> None:
         if has_bias:
             value = add(value, load_bias(bias, bias_at))
-        store(c, c_at, value)
+        store(c, c_at, epilogue(value))
 
     return store_sum
 

@@ -1,16 +1,29 @@
-"""Twin of `c/pool.c` and `c/pool_global.c`: pooling and its gradients, one result per work-item.
-
-Only the flat form for GPUs (ROWS 0): the other makes vectors of CPUs.
-"""
+"""Twin of `c/pool.c` and `c/pool_global.c`: pooling and its gradients, one result per work-item (`each_pixel.py`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from portable_nn.core.errors import NoKernel
-from portable_nn_numba.dialect import ACC, GLOBAL_ID, GROUP_ID, IN, INF, LOAD, LOCAL_ID, NUM_GROUPS, OUT, STORE, TYPE, ZERO, i32, i64
+from portable_nn_numba.dialect import (
+    ACC,
+    GLOBAL_ID,
+    GROUP_ID,
+    IN,
+    INF,
+    LOAD,
+    LOCAL_ID,
+    NUM_GROUPS,
+    OUT,
+    STORE,
+    TYPE,
+    ZERO,
+    i32,
+    i64,
+)
 from portable_nn_numba.registry import Defines, kernel
 from portable_nn_numba.shim import cuda, device
+
+from .each_pixel import pixel
 
 
 @dataclass(frozen=True)
@@ -22,7 +35,7 @@ class Windows:
     sizes : device function
         KH, KW, SH, SW, DH, DW: compile-time constants of small windows, or the arguments.
     item : device function
-        ``item(e, c, rows, cols)``: image, channel, row and column of result e.
+        See `each_pixel.pixel`.
     first, taps : device functions
         Window o of an axis: first position and number of positions, before those outside are left out.
     step : device function
@@ -48,32 +61,15 @@ class Windows:
 
 def windows(d: Defines) -> Windows:
     """Return the device functions for a launch's defines."""
-    if d["ROWS"]:
-        raise NoKernel("backend numba has no pooling by rows: pool.c with ROWS is for CPUs")
-    LAST, ADAPTIVE, INSIDE, PAD_COUNTS, FIXED = d["LAST"], d["ADAPTIVE"], d["INSIDE"], d["PAD_COUNTS"], "KH" in d
+    ADAPTIVE, INSIDE, PAD_COUNTS, FIXED = d["ADAPTIVE"], d["INSIDE"], d["PAD_COUNTS"], "KH" in d
     KH, KW, SH, SW, DH, DW = (d.get(name, 1) for name in ("KH", "KW", "SH", "SW", "DH", "DW"))
-    IX = TYPE[d["IX"]]
+    item = pixel(d)
 
     @device
     def sizes(kh: Any, kw: Any, sh: Any, sw: Any, dh: Any, dw: Any) -> Any:
         if FIXED:
             return i64(KH), i64(KW), i64(SH), i64(SW), i64(DH), i64(DW)
         return kh, kw, sh, sw, dh, dw
-
-    @device
-    def item(e: Any, c: Any, rows: Any, cols: Any) -> Any:
-        n3 = IX(c if LAST else cols)
-        n2 = IX(cols if LAST else rows)
-        n1 = IX(rows if LAST else c)
-        d3 = IX(IX(e) // n3)
-        d2 = IX(d3 // n2)
-        d1 = IX(d2 // n1)
-        e3 = i64(IX(IX(e) - IX(d3 * n3)))
-        e2 = i64(IX(d3 - IX(d2 * n2)))
-        e1 = i64(IX(d2 - IX(d1 * n1)))
-        if LAST:
-            return i64(d1), e3, e1, e2
-        return i64(d1), e1, e2, e3
 
     @device
     def first(o: Any, size: Any, out: Any, stride: Any, before: Any) -> Any:
