@@ -10,6 +10,7 @@ from . import loss as loss
 from . import norm as norm
 from . import ordering as ordering
 from . import pool as pool
+from . import pool3d as pool3d
 from . import random as random
 from . import random_key as random_key
 from . import reduce as reduce

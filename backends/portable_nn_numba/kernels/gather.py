@@ -3,7 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
-from portable_nn_numba.dialect import ERROR_WORD, GLOBAL_ID, GROUP_ID, IN, LIT, LOAD, LOCAL_ID, NUM_GROUPS, OUT, REPORT, STORE, ZERO, i64
+from portable_nn_numba.dialect import (
+    ERROR_WORD,
+    GLOBAL_ID,
+    GROUP_ID,
+    IN,
+    LIT,
+    LOAD,
+    LOCAL_ID,
+    NUM_GROUPS,
+    OUT,
+    REPORT,
+    STORE,
+    ZERO,
+    i64,
+)
 from portable_nn_numba.registry import Defines, kernel
 from portable_nn_numba.shim import device
 

@@ -4,7 +4,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from portable_nn_numba.dialect import ERROR_WORD, FMA, GROUP_ID, IN, INF, LIT, LOAD, LOCAL_ID, NUM_GROUPS, OUT, REPORT, STORE, TYPE, i64
+from portable_nn_numba.dialect import (
+    ERROR_WORD,
+    FMA,
+    GROUP_ID,
+    IN,
+    INF,
+    LIT,
+    LOAD,
+    LOCAL_ID,
+    NUM_GROUPS,
+    OUT,
+    REPORT,
+    STORE,
+    TYPE,
+    i64,
+)
 from portable_nn_numba.registry import Defines, kernel, without
 from portable_nn_numba.scalar import pnn
 from portable_nn_numba.shim import cuda, device
