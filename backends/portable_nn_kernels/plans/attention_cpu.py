@@ -64,11 +64,11 @@ class _Packer:
         sb, sh, sn, se = spec.strides
         tb, th, tt, te, _ = target.strides
         if whole:
-            shape = (b, h, whole, e, _BN)
-            self._copy(Spec(shape, spec.dtype, (sb, sh, _BN * sn, se, sn)), ref, Spec(shape, target.dtype, target.strides), to)
+            tiles = (b, h, whole, e, _BN)
+            self._copy(Spec(tiles, spec.dtype, (sb, sh, _BN * sn, se, sn)), ref, Spec(tiles, target.dtype, target.strides), to)
         if rest:
-            shape = (b, h, e, rest)
-            self._copy(Spec(shape, spec.dtype, (sb, sh, se, sn)), ref, Spec(shape, target.dtype, (tb, th, te, 1)), to, whole * _BN * sn, whole * tt)
+            last = (b, h, e, rest)
+            self._copy(Spec(last, spec.dtype, (sb, sh, se, sn)), ref, Spec(last, target.dtype, (tb, th, te, 1)), to, whole * _BN * sn, whole * tt)
         return to
 
 
@@ -101,6 +101,7 @@ def backward(it: Problem, call: Call, g: Ref, lse: Ref, delta: Ref) -> Plan:
     pack = _Packer(it)
     q, k, v = it.operands
     cotangent = (Spec((it.batch, it.heads, it.length, it.depth), it.dtype), g)
+    refs: tuple[Ref, ...]
     if call.op == "attention_grad_query":
         refs = (pack.rows(cotangent), pack.rows(q), pack.panels(k), pack.panels(v), pack.matrix(k), lse, delta, it.mask_ref, Out(0))
         return _launch(it, "pnn_attention_cpu_query", 2, refs, it.length, it.heads, pack)
