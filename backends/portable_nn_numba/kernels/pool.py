@@ -15,7 +15,6 @@ from portable_nn_numba.dialect import (
     NUM_GROUPS,
     OUT,
     STORE,
-    TYPE,
     ZERO,
     i32,
     i64,
@@ -161,7 +160,7 @@ def avg_pool(d: Defines) -> Callable[..., Any]:
         x: IN(T), x_offset, y: OUT(T), y_offset, n, c, h, w, oh, ow, kh, kw, top, bottom, left, right, xn, xc, xh, xw, yn, yc, yh, yw, sh, sw,
         dh, dw,
     ):  # fmt: skip
-        KH, KW, SH, SW, DH, DW = sizes(kh, kw, sh, sw, dh, dw)
+        KH, KW, SH, SW, _, _ = sizes(kh, kw, sh, sw, dh, dw)
         for e in range(GLOBAL_ID(0), n * c * oh * ow, NUM_GROUPS(0) * SIZE):
             im, ic, ir, il = item(e, c, oh, ow)
             h0 = first(ir, h, oh, SH, top)

@@ -3,7 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
-from portable_nn_numba.dialect import ADD, ERROR_WORD, GLOBAL_ID, IN, LOAD, NUM_GROUPS, OUT, REPORT, STORE, TYPE, ZERO, i64
+from portable_nn_numba.dialect import (
+    ADD,
+    ERROR_WORD,
+    GLOBAL_ID,
+    IN,
+    LOAD,
+    NUM_GROUPS,
+    OUT,
+    REPORT,
+    STORE,
+    TYPE,
+    ZERO,
+    i64,
+)
 from portable_nn_numba.registry import Defines, kernel, without
 from portable_nn_numba.scalar import pnn
 from portable_nn_numba.shim import device
