@@ -23,9 +23,13 @@ def unfold(call: Call, profile: Profile) -> Plan:
     numbers = [*y.shape[:2]]
     for name in ("size", "out", "kernel", "stride", "before", "dilation"):
         numbers += [getattr(a, name) for a in axes]
+    constants: list[tuple[str, Define]] = []
+    if profile.shape == "cpu":
+        fields = (("K", "kernel"), ("S", "stride"), ("D", "dilation"))
+        constants = [(letter + axis, getattr(a, name)) for letter, name in fields for axis, a in zip("HW", axes, strict=True)]
     count, group = walk(profile, y)
     defines: tuple[tuple[str, Define], ...] = (
-        ("T", dtypes.TAGS[y.dtype]), ("SIZE", group), ("ROWS", int(profile.shape == "cpu")), ("LAST", 0), ("IX", "u32" if y.size < 2**31 else "i64"), ("FOLD", int(fold)),
+        ("T", dtypes.TAGS[y.dtype]), ("SIZE", group), ("ROWS", int(profile.shape == "cpu")), ("LAST", 0), ("IX", "u32" if y.size < 2**31 else "i64"), ("FOLD", int(fold)), *constants,
     )  # fmt: skip
     args: tuple[Arg, ...] = (In(0), Out(0), *(Const("i64", v) for v in (*numbers, *x.strides)))
     return Plan((Launch(f"pnn_{call.op}", "unfold.c", (count,), (group,), args, defines),))
