@@ -18,7 +18,8 @@ import numpy as np
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
-from numba import cuda, types  # noqa: E402  (the simulator's switch is read by the import)
+from numba import cuda as cuda  # noqa: E402  (the simulator's switch is read by the import)
+from numba import types  # noqa: E402
 
 
 def version() -> str:

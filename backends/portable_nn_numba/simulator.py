@@ -102,7 +102,8 @@ def flattened(x: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
     """Return the memory that covers `x` as one axis, and where in it `x` begins."""
     if not x.size:
         return np.empty(1, x.dtype), 0
-    lowest = x[(*(slice(None, None, -1 if s < 0 else 1) for s in x.strides), ...)]  # a view, of a 0-d array too
+    turned: tuple[Any, ...] = (*(slice(None, None, -1 if s < 0 else 1) for s in x.strides), ...)
+    lowest = x[turned]  # a view, of a 0-d array too
     size = x.dtype.itemsize
     reach = sum((n - 1) * s for n, s in zip(lowest.shape, lowest.strides, strict=True)) // size
     flat = np.lib.stride_tricks.as_strided(lowest, (reach + 1,), (size,))

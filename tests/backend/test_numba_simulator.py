@@ -31,7 +31,7 @@ THREADS = 1500  # of all launches of a call together: a second or two
 # Without `-m slow`: one op of each kind of kernel.
 QUICK = {
     "add", "where", "sum", "argmax", "softmax", "softmax_grad", "layer_norm", "batch_norm_train", "matmul", "conv2d", "max_pool2d",
-    "uniform", "cross_entropy", "take", "permute_dims", "reshape", "astype",
+    "uniform", "cross_entropy", "take", "reshape", "astype",
 }  # fmt: skip
 
 if SIMULATED:

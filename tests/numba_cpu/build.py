@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuda_cpu import build as cuda_build
 
 from portable_nn.core.errors import BackendError
-from portable_nn_kernels.launch import Launch
+
+if TYPE_CHECKING:
+    from portable_nn_numba.programs import Program
 
 CC = (9, 0)
 _HERE = Path(__file__).parent
@@ -170,13 +172,10 @@ def object_code(modules: Sequence[str], entry: str, digest: str) -> bytes:
 class Kernel:
     """A compiled kernel: call it with the grid, the block and the ctypes values of its arguments."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, program: Program) -> None:
         import llvmlite.binding as llvm
 
-        from portable_nn_numba.programs import program_of
-
-        program = program_of(launch)
-        self.name = launch.kernel
+        self.name = program.name
         self.parameters = program.parameters
         digest = hashlib.sha256((program.digest + Path(__file__).read_text()).encode()).hexdigest()[:32]
         path = cache_folder() / f"{digest}.o"

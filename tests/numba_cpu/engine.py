@@ -10,7 +10,7 @@ import numpy as np
 from cuda_cpu.engine import CudaOnCpu
 
 from portable_nn_kernels.launch import Launch
-from portable_nn_numba.programs import converted, slots_of
+from portable_nn_numba.programs import converted, program_of, slots_of
 
 from .build import Kernel
 
@@ -56,12 +56,12 @@ class NumbaOnCpu(CudaOnCpu):
         return call
 
     def _kernel(self, launch: Launch) -> Kernel:
-        key = (launch.kernel, launch.source, launch.defines, launch.size, launch.mapping)
-        found = self._kernels.get(key)
+        program = program_of(launch)
+        found = self._kernels.get(program.digest)
         if found is None:
-            found = self._kernels[key] = Kernel(launch)
+            found = self._kernels[program.digest] = Kernel(program)
         return found
 
     @property
-    def _kernels(self) -> dict[Any, Kernel]:
+    def _kernels(self) -> dict[str, Kernel]:
         return self.__dict__.setdefault("_compiled", {})  # type: ignore[no-any-return]
