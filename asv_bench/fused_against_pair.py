@@ -8,6 +8,7 @@ Forward alone, as in evaluation: linear_act against linear and the activation.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 
@@ -15,8 +16,18 @@ import numpy as np
 
 import portable_nn as pnn
 from portable_nn.core import selection
+from portable_nn.core.backend import Backend
 
 SIZES = ((64, 400, 120), (128, 784, 512), (4096, 64, 256), (16384, 32, 128))  # rows, inputs, outputs
+
+
+def seconds(call: Callable[[], object], calls: int, backend: Backend) -> float:
+    """Return the time of one call, over several, until the device is done."""
+    start = perf_counter()
+    for _ in range(calls):
+        call()
+    backend.synchronize()
+    return (perf_counter() - start) / calls
 
 
 def main() -> None:
@@ -34,21 +45,10 @@ def main() -> None:
         calls = max(1, 20_000_000 // (rows * inputs * outputs))
         for name in ("relu", "gelu"):
             act = getattr(pnn.ops, name)
-
-            def seconds(fused: bool, name: str = name, act: object = act) -> float:
-                start = perf_counter()
-                for _ in range(calls):
-                    if fused:
-                        pnn.ops.linear_act(x, w, b, name)
-                    else:
-                        act(pnn.ops.linear(x, w, b))  # type: ignore[operator]
-                backend.synchronize()
-                return (perf_counter() - start) / calls
-
-            seconds(True), seconds(False)
-            rounds = [(seconds(True), seconds(False)) for _ in range(given.rounds)]
+            both = (lambda x=x, w=w, b=b, name=name: pnn.ops.linear_act(x, w, b, name)), (lambda x=x, w=w, b=b, act=act: act(pnn.ops.linear(x, w, b)))
+            rounds = [[seconds(call, calls, backend) for call in both] for _ in range(given.rounds + 1)][1:]  # the first compiles
             one, two = (median(times) for times in zip(*rounds, strict=True))
-            ratio = median(pair / fused for fused, pair in rounds)
+            ratio = median(slow / fast for fast, slow in rounds)
             print(f"{rows} x {inputs} -> {outputs}, {name}: fused {one * 1e6:.0f} us, pair {two * 1e6:.0f} us, pair / fused {ratio:.2f}")
 
 

@@ -17,7 +17,9 @@
 #define PNN_VEC_f64_4 double4
 #define PNN_VEC_f64_2 double2
 
-#ifndef VEPILOGUE /* EPILOGUE of a whole vector */
+#ifdef VEPILOGUE /* EPILOGUE of a whole vector */
+#define WHOLE_EPILOGUE
+#else
 #define VEPILOGUE(v) (v)
 #endif
 
@@ -178,9 +180,20 @@ KERNEL(pnn_gemm_dots, 1, 1, 1)(GEMM_ARGS, i64 tiles) {
 #pragma unroll
             for (int i = 0; i < DM * DN; ++i)
                 sum[i] = fma((REAL)LOAD(TA, a + row[i / DN], p), (REAL)LOAD(TB, b + col[i % DN], p), sum[i]);
+#ifdef WHOLE_EPILOGUE
+#pragma unroll
+        for (int i = 0; i < DM * DN; ++i)
+            if (has_bias && i0 + i / DN < m && j0 + i % DN < n) sum[i] += LOAD_BIAS(bias, (i0 + i / DN) * bias_row + (j0 + i % DN) * bias_col);
+#pragma unroll
+        for (int i = 0; i < DOTS; i += VW) CAT(vstore, VW)(VEPILOGUE(CAT(vload, VW)(0, sum + i)), 0, sum + i);
+#pragma unroll
+        for (int i = 0; i < DM * DN; ++i)
+            if (i0 + i / DN < m && j0 + i % DN < n) STORE(TC, c, (i0 + i / DN) * c_row + (j0 + i % DN) * c_col, sum[i]);
+#else
 #pragma unroll
         for (int i = 0; i < DM * DN; ++i)
             if (i0 + i / DN < m && j0 + i % DN < n) GEMM_STORE(i0 + i / DN, j0 + i % DN, sum[i]);
+#endif
     }
 }
 #endif
