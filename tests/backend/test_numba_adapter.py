@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from numba_cpu import build
 from require import require
 
 import portable_nn.ops as ops
+import portable_nn_numba
 from portable_nn.core import selection
 from portable_nn.core.errors import BackendError, DeviceValueError
 from portable_nn.core.registry import OPS
@@ -67,7 +67,8 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         return
     require("numba", build.missing())
     kept = {name: sys.modules.pop(name) for name in list(sys.modules) if _mine(name)}
-    instances, cache = dict(selection._instances), os.environ.get("XDG_CACHE_HOME")
+    instances = dict(selection._instances)
+    selection._instances.pop(("numba", None), None)
     sys.path.insert(0, str(FAKE))
     try:
         cupy: ModuleType = importlib.import_module("cupy")
@@ -85,8 +86,8 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         hardware.ptx_file, cupy.RawModule = ptx_file, _module_of(programs)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(importlib.import_module("portable_nn_cupy.devices"), "probe", lambda index: None)
-            made = hardware.NumbaBackend(0)
-            made.folder = folder
+            made = selection.get("numba")  # the one that cupy arrays are given to
+            made.folder = folder  # type: ignore[attr-defined]
             yield made
     finally:
         sys.path.remove(str(FAKE))
@@ -95,7 +96,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         sys.modules.update(kept)
         selection._instances.clear()
         selection._instances.update(instances)
-        assert os.environ.get("XDG_CACHE_HOME") == cache
+        portable_nn_numba._made.cache_clear()
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -28,7 +28,7 @@ from portable_nn_kernels.launch import Const, In, Launch, Out
 QUICK = (
     "add", "where", "softmax", "log_softmax_grad", "sum", "argmax", "layer_norm", "layer_norm_grad", "batch_norm_train", "group_norm",
     "rms_norm", "matmul", "conv2d", "conv2d_weight_grad", "max_pool2d", "avg_pool2d_grad", "cross_entropy", "take", "uniform", "normal",
-    "dropout", "split", "reshape", "astype",
+    "dropout", "split_key", "reshape", "astype",
 )  # fmt: skip
 LOW = ("float16", "bfloat16")
 
