@@ -158,9 +158,9 @@ from .math import isfinite as isfinite
 from .math import isinf as isinf
 from .math import isnan as isnan
 from .math import log as log
-from .math import log10 as log10
 from .math import log1p as log1p
 from .math import log2 as log2
+from .math import log10 as log10
 from .math import logaddexp as logaddexp
 from .math import reciprocal as reciprocal
 from .math import round as round

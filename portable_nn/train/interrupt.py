@@ -12,7 +12,7 @@ from types import FrameType
 from ..core.errors import RunError
 
 
-class Interrupted(RunError):  # noqa: N818 - it is no error of the run
+class Interrupted(RunError):
     """A run that was asked to stop, and wrote a checkpoint first.
 
     Parameters

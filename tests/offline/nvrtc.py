@@ -34,7 +34,7 @@ class Resources:
         return asdict(self)
 
 
-class Refused(Exception):  # noqa: N818 - it reads as a sentence
+class Refused(Exception):
     """The compiler refused the text, or had something to say about it."""
 
 
