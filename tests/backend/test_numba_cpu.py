@@ -8,6 +8,8 @@ the cache. Then what the adapter itself must do: PTX for each architecture, its 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import numba_cpu
 import numpy as np
@@ -17,6 +19,7 @@ from numba_cpu import build
 from require import require
 
 import portable_nn.ops  # noqa: F401 - fills the registry
+import portable_nn_numba
 from portable_nn.core.backend import Backend
 from portable_nn.core.errors import BackendError, NoKernel
 from portable_nn.core.registry import OPS
@@ -151,3 +154,38 @@ def test_rounding_to_halves(kind: str, fibers: Backend) -> None:
     nan = np.isnan(tried)
     np.testing.assert_array_equal(got[~nan].view(np.uint16), wanted[~nan].view(np.uint16))
     assert np.isnan(got[nan].astype(np.float32)).all()
+
+
+def test_gaps_are_those_listed(fibers: Backend) -> None:
+    """Every op plans only kernels that exist in Python, but for those that unsupported.toml excuses."""
+    import tomllib
+    from unittest import SkipTest
+
+    from portable_nn_numba.programs import program_of
+
+    listed = tomllib.loads((Path(portable_nn_numba.__file__).parent / "unsupported.toml").read_text())["ops"]
+    missing: dict[str, str] = {}
+
+    class Planned(type(fibers)):  # type: ignore[misc]
+        """Looks for the kernels, and stops there."""
+
+        def bind(self, launch: Launch, slots: object) -> object:
+            try:
+                program_of(launch)
+            except NoKernel as error:
+                missing[name] = str(error)
+
+            def stop(given: object) -> None:
+                raise SkipTest("planned")
+
+            return stop
+
+    planned = Planned()
+    for name, op in OPS.items():  # noqa: B007 - bind reads the name
+        for sample in op.samples:
+            for dtype in dtypes_of(op, sample):
+                if dtype not in ("float32", "bfloat16", "int32", "bool", "complex64"):
+                    continue
+                with suppress(SkipTest):
+                    check_op(op, sample, dtype, planned)
+    assert missing.keys() == listed.keys(), f"without kernel: {missing}; listed: {listed}"
