@@ -1,6 +1,6 @@
 """Twin of `c/attention.c`: scaled dot-product attention, forward and backward, tile by tile.
 
-PRODUCT and WEIGH are device functions that are given the shared arrays.
+PRODUCT and WEIGH are device functions that are given the shared arrays. One file, as there, for the five kernels share them.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""Twin of `c/loss.c`: cross entropy and negative log-likelihood. Parameters that C leaves out by #ifdef are left out by `without`."""
+"""Twin of `c/loss.c`: cross entropy and negative log-likelihood. Parameters that C leaves out by #ifdef are left out by `without`.
+
+One file, as there: the kernels share what `terms` makes.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Twin of `c/pool.c` and `c/pool_global.c`: pooling and its gradients, one result per work-item (`each_pixel.py`)."""
+"""Twin of `c/pool.c` and `c/pool_global.c`: pooling and its gradients, one result per work-item (`each_pixel.py`).
+
+One file, as there: the kernels share what `windows` makes.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
