@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 
-from portable_nn.core import selection
+from portable_nn.core import registry, selection
 from portable_nn.core.backend import Backend
 from portable_nn.testing.cases import seed_of
 
@@ -31,6 +32,10 @@ if "numba_cpu" in BACKENDS:  # numba's kernels, compiled for the CPU; of the tes
     selection.TABLE["numba_cpu"] = ("numba_cpu", "apt install g++")
 
 
+_piles: list[Any] = []  # the programs of backends made here
+_PILE = 300  # a CPU runtime holds about a megabyte per program, and the suite makes thousands
+
+
 @cache
 def find(name: str) -> Backend:
     """Return a backend of BACKENDS, or of SHAPES: "opencl:gpu" is given a profile whose shape is "gpu"."""
@@ -43,7 +48,9 @@ def find(name: str) -> Backend:
         return selection.get("null", shape)
     from portable_nn_opencl.opencl import OpenCLBackend
 
-    return OpenCLBackend(found.found, replace(profile, shape=shape))  # type: ignore[attr-defined]
+    made = OpenCLBackend(found.found, replace(profile, shape=shape))  # type: ignore[attr-defined]
+    _piles.append(made.programs)
+    return made
 
 
 _skips: Counter[tuple[str, str]] = Counter()
@@ -73,6 +80,18 @@ def _nothing_left_behind() -> Iterator[None]:
     before = selection.explicit()
     yield
     assert selection.explicit() == before, f"the test left the backend {selection.explicit()!r} chosen"
+
+
+@pytest.fixture(autouse=True)
+def _programs_do_not_pile_up() -> Iterator[None]:
+    """Forget compiled programs now and then; they come back from disk."""
+    yield
+    piles = [*_piles, *(b.programs for b in selection._instances.values() if hasattr(b, "programs"))]
+    full = [p for p in piles if hasattr(p, "forget") and len(p) > _PILE]
+    for programs in full:
+        programs.forget()
+    for op in registry.OPS.values() if full else ():
+        op.forget()
 
 
 @pytest.fixture(params=VALUES)

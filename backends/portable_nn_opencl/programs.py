@@ -55,6 +55,13 @@ class Programs:
         self._salt = "\n".join([found.key, _host() if found.kind == "cpu" else "", *self.options])
         self.built = self.loaded = 0  # compiled from text, read from disk
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def forget(self) -> None:
+        """Drop the programs kept in the process; those on disk come back in a millisecond each."""
+        self._kept.clear()
+
     def kernel(self, launch: Launch) -> Any:
         """Return a new kernel object of the launch (argument values belong to the object)."""
         key = (launch.source, launch.defines)

@@ -132,6 +132,10 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}{self.signature}>"
 
+    def forget(self) -> None:
+        """Drop the prepared calls, and with them the kernels that only they keep."""
+        self._cache.clear()
+
     # -- the road -------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
