@@ -26,8 +26,9 @@ SECONDS = 60  # after which an op gets no further sample; the first always runs 
 ELEMENTWISE = 2  # samples of an elementwise op: all come from one plan
 TIMEOUT = 900
 TOGETHER = 16  # elementwise ops in one child
-# (kernel, fault) -> why it is none
+# (kernel, how the fault begins) -> why it is none
 EXPECTED = {
+    ("pnn_conv_panels", "Uninitialized value written to global memory"): "pixels are turned in registers by partial writes to a vector, which Oclgrind takes for unset lanes; with all scratch poisoned by NaN (the test suite) every output is right",
     ("pnn_conv_lines", "Controlflow depends on uninitialized value"): "loads whole vectors; the spare lanes behind a row are not stored",
 }
 
@@ -86,7 +87,8 @@ def faults_in(log: str) -> str:
     told = []
     for block in blocks:
         kernel = next((line.split(":")[1].strip() for line in block if line.strip().startswith("Kernel:")), "")
-        if (kernel, block[0].strip()) not in EXPECTED and not block[0].startswith("Oclgrind:"):
+        expected = any(kernel == k and block[0].strip().startswith(fault) for k, fault in EXPECTED)
+        if not expected and not block[0].startswith("Oclgrind:"):
             told.append("\n".join(line for line in block if line.strip()))
     return "\n".join(told)
 
