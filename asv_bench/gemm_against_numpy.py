@@ -4,6 +4,10 @@
 
 NumPy runs as it is found: OpenBLAS from the wheel with its default choice of kernels. On a CPU that an OpenBLAS build
 does not know, OPENBLAS_CORETYPE (set before the start) may make NumPy faster; the line printed says whether it is set.
+
+Each side is timed after a pause and one untimed call, and goes first every other round. The pause matters: OpenBLAS's
+threads go on spinning for about 0.1 s after a call, and take a core from whoever comes next (on two cores it made our
+calls 1.5 times slower and NumPy's none, which is not a property of either GEMM).
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import argparse
 import os
 from collections.abc import Callable
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 
@@ -20,8 +24,10 @@ import portable_nn as pnn
 from portable_nn.core import selection
 
 
-def seconds(call: Callable[[], object], calls: int) -> float:
-    """Return the time of one call, over several."""
+def seconds(call: Callable[[], object], calls: int, pause: float) -> float:
+    """Return the time of one call, over several, after the other side's threads have gone to sleep."""
+    sleep(pause)
+    call()
     start = perf_counter()
     for _ in range(calls):
         call()
@@ -34,6 +40,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=8)
+    parser.add_argument("--pause", type=float, default=0.3, help="seconds before each side (default 0.3)")
     parser.add_argument("--backend", default="opencl")
     given = parser.parse_args()
     n = given.size
@@ -52,7 +59,10 @@ def main() -> None:
 
     ours(), numpys()
     error = np.abs(pnn.to_numpy(pnn.ops.matmul(da, db)) - a.astype(np.float64) @ b).max()
-    rounds = [(seconds(ours, given.calls), seconds(numpys, given.calls)) for _ in range(given.rounds)]
+    rounds = list[tuple[float, ...]]()
+    for i in range(given.rounds):
+        times = [seconds(call, given.calls, given.pause) for call in ((ours, numpys) if i % 2 else (numpys, ours))]
+        rounds.append(tuple(times if i % 2 else times[::-1]))
     flop = 2 * n**3
     for name, times in zip((f"{backend.name} ({backend.device})", "NumPy"), zip(*rounds, strict=True), strict=True):
         low, high = np.percentile(times, (25, 75))

@@ -62,8 +62,9 @@ def choose(profile: Profile, p: Problem) -> Tiles:
         mr = (1, 2, 4, 4)[p.m - 1]
         nv = min(tiles["thin"]["sums"] // mr, 1 << (up(p.n, lanes) - 1).bit_length())
     else:
-        wide = tiles["narrow"] if p.n <= lanes else tiles["wide"]
-        mr, nv = wide["mr"], wide["nv"]
+        shapes = [tiles["narrow"]] if p.n <= lanes else tiles["wide"]
+        shape = min(shapes, key=lambda t: up(p.m, t["mr"]) * t["mr"] * up(p.n, t["nv"] * lanes) * t["nv"] / t["rate"])
+        mr, nv = shape["mr"], shape["nv"]
     dm, dn = min(tiles["dots"]["dm"], mr), tiles["thin" if thin else "dots"]["dn"]
     made = Tiles(dots, pack, lanes, mr, nv, dm, dn, 1)
     # Split K to occupy every core, or to keep a part of B in the second-level cache for all of a few tiles.
