@@ -1,0 +1,53 @@
+"""``portable-nn verify``: check every op on your device."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..core import selection
+from .parser import RAW, Commands, add_device
+
+
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
+    """Add the command to the parser of all; return its own."""
+    verify = commands.add_parser(
+        "verify", help="check every op on your device", formatter_class=RAW,
+        description="Run the value and gradient checks of every op on one device, measure bandwidth and GEMM, and write a\n"
+        "report. Please contribute the report of a device that the coverage table does not have.",
+        epilog="examples:\n  portable-nn verify --backend opencl\n  portable-nn verify conv2d softmax --backend numpy\n",
+    )  # fmt: skip
+    verify.add_argument("names", nargs="*", metavar="OP", help="only these ops")
+    verify.add_argument("--quick", action="store_true", help="one sample per op: seconds instead of minutes")
+    verify.add_argument("--out", metavar="FILE", help="the report (default: verify-BACKEND-DEVICE.json)")
+    add_device(verify)
+    return verify
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return the exit code."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from ..testing import verify
+    from ..train.records import write_json
+
+    wished = selection.wish() if options.backend is None else tuple(options.backend.split(","))
+    backend = selection.resolve(wished, options.device)
+    checks = verify.plan_checks(backend, options.names, options.quick)
+    console = Console()
+    print(f"{len(checks)} checks on {backend.name}: {backend.device}")
+    shown = track(checks, "checking", console=console, transient=True, disable=not console.is_terminal)
+    results = verify.run_checks(shown)
+    made = verify.report(backend, results, verify.measure(backend), options.quick)
+    slug = "".join(c if c.isalnum() else "-" for c in f"{backend.name}-{backend.device}").strip("-").lower()
+    path = Path(options.out or f"verify-{slug}.json")
+    write_json(path, made)
+    counts = made["counts"]
+    for name, tally in results.items():
+        if tally["failed"]:
+            print(f"FAILED {name}: {tally['failed']} of {tally['failed'] + tally['passed']}; {tally['reasons'][0]}")
+    for name, rate in made["rates"].items():
+        print(f"{name}: {rate:,}")
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; report in {path}")
+    return 1 if counts["failed"] else 0
