@@ -124,6 +124,21 @@ def lines(shape: Sequence[int], axis: int, operands: Sequence[Line], profile: Pr
     return Lines(tuple(copies), tuple(scratch), tuple(refs), count, inner, length, each, tuple(defines), group, max(groups, 1))
 
 
+def vector_defines(found: Lines, dtype: DType, profile: Profile) -> tuple[tuple[str, Define], ...]:
+    """Return what a kernel with `vector_cpu.h` defines instead of G and LANES; nothing where it does not serve.
+
+    It serves long lines whose elements are neighbours, on a CPU.
+    """
+    if profile.shape != "cpu" or not {("LANES", 1), ("UNIT", 1)} <= set(found.defines):
+        return ()
+    return (("G", 1), ("VW", vector_lanes(dtype, profile)))
+
+
+def vector_lanes(dtype: DType, profile: Profile) -> int:
+    """Return the lanes of a CPU's vector in the compute type of `dtype`."""
+    return max(4, min(16, profile.vector)) * 4 // compute(dtype).itemsize
+
+
 def compute(dtype: DType) -> DType:
     """Return the dtype lines of `dtype` are computed in."""
     return float64 if dtype == float64 else float32

@@ -11,7 +11,7 @@ from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Define, In, Launch, Out, Plan, Profile
 
 from . import plans
-from .lines import Line, compute, lines
+from .lines import Line, compute, lines, vector_defines
 
 _KINDS = {"softmax": 0, "softmin": 0, "log_softmax": 1, "logsumexp": 2, "softmax_grad": 3, "log_softmax_grad": 4}
 _REGISTERS = 16  # elements of a line a work-item of a GPU keeps
@@ -42,6 +42,10 @@ def softmax(call: Call, profile: Profile) -> Plan:
     if call.op == "softmin":
         defines.append(("NEGATE", 1))
     steps = [s for i in range(len(read) + 1) for s in found.steps(i)]
-    name = "pnn_softmax_grad" if grad else "pnn_softmax"
-    launch = Launch(name, "softmax.c", (found.groups,), (found.group,), (*found.refs, *found.sizes, *steps), tuple(defines))
+    name, arguments = "pnn_softmax_grad" if grad else "pnn_softmax", (*found.refs, *found.sizes, *steps)
+    if vector := vector_defines(found, z.dtype, profile):
+        kept = [d for d in defines if d[0] not in ("G", "LANES", "PER")]
+        launch = Launch(f"{name}_cpu", "softmax_cpu.c", (found.groups,), (1,), arguments, (*kept, *vector))
+    else:
+        launch = Launch(name, "softmax.c", (found.groups,), (found.group,), arguments, tuple(defines))
     return Plan((*found.copies, launch), found.scratch)
