@@ -10,7 +10,7 @@ from portable_nn.core.dtypes import TAGS
 from portable_nn.core.spec import Spec, Weak
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
-from . import plans
+from . import norm_rows_cpu, plans
 from .copies import fill_launch
 from .lines import SHORT
 from .norm import contiguous, flat_step, merge, row_columns, row_groups, stat_operand
@@ -126,9 +126,14 @@ def rms_norm(call: Call, profile: Profile) -> Plan:
     if not call.residuals:
         scratch.append(Spec((rows,), stat))
         rstd = Scratch(len(scratch) - 1)
+    eps_value = 2.0**-23 if call.settings["eps"] is None else call.settings["eps"]
+    given = (w_ref, weight.dtype) if isinstance(weight, Spec) else None
+    if norm_rows_cpu.serves(profile, length, (w_step,) if given else (), (x.dtype, *((given[1],) if given else ()))):
+        launches.append(norm_rows_cpu.forward((rows, length), (x_ref, x.dtype), given, None, (Out(0), None, rstd), eps_value, profile))
+        return Plan(tuple(launches), tuple(scratch))
     group, count, walk = _walk(rows, length, profile)
     defines: Defines = (("T", TAGS[x.dtype]), ("TW", _tag(weight, x)), ("R", TAGS[stat]), ("WEIGHT", int(weight is not None)), ("GRAD", 0), *walk)
-    eps = Const(TAGS[stat], 2.0**-23 if call.settings["eps"] is None else call.settings["eps"])
+    eps = Const(TAGS[stat], eps_value)
     args: tuple[Arg, ...] = (x_ref, w_ref, Out(0), rstd, *(Const("i64", v) for v in (rows, length, w_step)), eps)
     launches.append(Launch("pnn_rms_norm", "rms_norm.c", (count,), (group,), args, defines))
     return Plan(tuple(launches), tuple(scratch))
@@ -148,6 +153,10 @@ def rms_norm_grad(call: Call, profile: Profile) -> Plan:
     w_ref, w_step = _weight(call, 2, x_ref, scratch, launches, profile)
     stat = dtypes.accumulator(x.dtype)
     rstd = stat_operand(call.spec(3), stat, In(3), scratch, launches, profile)
+    given = (w_ref, weight.dtype) if isinstance(weight, Spec) else None
+    if norm_rows_cpu.serves(profile, length, (w_step,) if given else (), (g.dtype, x.dtype, *((given[1],) if given else ()))):
+        launches.append(norm_rows_cpu.gradient((rows, length), (g_ref, g.dtype), (x_ref, x.dtype), given, (None, rstd), Out(0), profile))
+        return Plan(tuple(launches), tuple(scratch))
     group, count, walk = _walk(rows, length, profile)
     defines: Defines = (
         ("T", TAGS[x.dtype]), ("TG", TAGS[g.dtype]), ("TW", _tag(weight, x)), ("R", TAGS[stat]), ("WEIGHT", int(weight is not None)), ("GRAD", 1), *walk,

@@ -12,7 +12,7 @@ from portable_nn.core.expression import compute_tag
 from portable_nn.core.spec import Spec, Weak
 from portable_nn_kernels.launch import Const, In, Launch, Out, Plan, Profile, Ref, Scratch, Term
 
-from . import plans
+from . import norm_rows_cpu, plans
 from .copies import copy_launch
 from .mapping import Operand, ScalarArg, map_launch
 
@@ -273,6 +273,12 @@ def layer_norm(call: Call, profile: Profile) -> Plan:
     if not call.residuals:
         scratch += [Spec((rows,), stat)] * 2
         stats = (Scratch(len(scratch) - 2), Scratch(len(scratch) - 1))
+    given = [(ref, spec.dtype) if isinstance(spec, Spec) else None for ref, spec in ((w_ref, weight), (b_ref, bias))]
+    steps = tuple(step for step, one in ((w_step, given[0]), (b_step, given[1])) if one)
+    if norm_rows_cpu.serves(profile, length, steps, (x.dtype, *(one[1] for one in given if one))):
+        eps = call.settings["eps"]
+        launches.append(norm_rows_cpu.forward((rows, length), (x_ref, x.dtype), given[0], given[1], (Out(0), *stats), eps, profile))
+        return Plan(tuple(launches), tuple(scratch))
     group, groups = row_groups(rows, length, profile)
     tag = TAGS[x.dtype]
     defines = (
@@ -317,6 +323,11 @@ def layer_norm_grad(call: Call, profile: Profile) -> Plan:
     w_ref, w_step = (x_ref, 0) if weight is None else flat_step(weight, In(2), scratch, launches, profile)
     stat = dtypes.accumulator(x.dtype)
     stats = [stat_operand(call.spec(i), stat, In(i), scratch, launches, profile) for i in (3, 4)]
+    given = (w_ref, weight.dtype) if isinstance(weight, Spec) else None
+    if norm_rows_cpu.serves(profile, length, (w_step,) if given else (), (g.dtype, x.dtype, *((given[1],) if given else ()))):
+        both = (stats[0], stats[1])
+        launches.append(norm_rows_cpu.gradient((rows, length), (g_ref, g.dtype), (x_ref, x.dtype), given, both, Out(0), profile))
+        return Plan(tuple(launches), tuple(scratch))
     group, groups = row_groups(rows, length, profile)
     defines = (
         ("WG", group), ("TX", TAGS[x.dtype]), ("TS", TAGS[stat]), ("TG", TAGS[g.dtype]),

@@ -1,0 +1,54 @@
+"""Layer norm and RMS norm on CPUs: rows long enough for vectors, walked whole by one work-item each."""
+
+from __future__ import annotations
+
+from portable_nn.core.dtypes import TAGS, DType, float64
+from portable_nn_kernels.launch import Const, Launch, Profile, Ref
+
+from .lines import SHORT, compute, vector_lanes
+
+_WORK = 8192  # elements below which a second group does not pay
+
+
+def serves(profile: Profile, length: int, steps: tuple[int, ...], dtypes: tuple[DType, ...]) -> bool:
+    """Tell whether vectors can be used: weights side by side, and no operand wider or narrower than they read."""
+    wide = {compute(d) for d in dtypes}
+    return profile.shape == "cpu" and length >= SHORT and all(s == 1 for s in steps) and (wide != {float64} or set(dtypes) == {float64}) and len(wide) == 1
+
+
+def forward(
+    rows: tuple[int, int], x: tuple[Ref, DType], weight: tuple[Ref, DType] | None, bias: tuple[Ref, DType] | None,
+    out: tuple[Ref, Ref | None, Ref], eps: float, profile: Profile,
+) -> Launch:  # fmt: skip
+    """Return the launch for `rows` = (rows, length); `out` is y, the means (None: RMS norm), 1 / deviations."""
+    y, mean, rstd = out
+    defines = _defines(x[1], weight, profile, mean is not None, 0)
+    defines += (("TB", TAGS[(bias or x)[1]]), ("BIAS", int(bias is not None)))
+    arguments = (x[0], (weight or x)[0], (bias or x)[0], y, mean or rstd, rstd, *_sizes(rows), Const(TAGS[compute(x[1])], eps))
+    return Launch("pnn_norm_row_cpu", "norm_rows_cpu.c", (_groups(rows, profile),), (1,), arguments, defines)
+
+
+def gradient(
+    rows: tuple[int, int], g: tuple[Ref, DType], x: tuple[Ref, DType], weight: tuple[Ref, DType] | None,
+    stats: tuple[Ref | None, Ref], gx: Ref, profile: Profile,
+) -> Launch:  # fmt: skip
+    """Return the launch that makes the gradient by x; `stats` are the means (None: RMS norm) and 1 / deviations."""
+    mean, rstd = stats
+    defines = (*_defines(x[1], weight, profile, mean is not None, 1), ("TG", TAGS[g[1]]))
+    arguments = (g[0], x[0], (weight or x)[0], mean or rstd, rstd, gx, *_sizes(rows))
+    return Launch("pnn_norm_row_grad_cpu", "norm_rows_cpu.c", (_groups(rows, profile),), (1,), arguments, defines)
+
+
+def _defines(dtype: DType, weight: tuple[Ref, DType] | None, profile: Profile, centred: bool, grad: int) -> tuple[tuple[str, str | int], ...]:
+    return (
+        ("G", 1), ("VW", vector_lanes(dtype, profile)), ("T", TAGS[dtype]), ("R", TAGS[compute(dtype)]),
+        ("TW", TAGS[weight[1] if weight else dtype]), ("WEIGHT", int(weight is not None)), ("CENTRED", int(centred)), ("GRAD", grad),
+    )  # fmt: skip
+
+
+def _sizes(rows: tuple[int, int]) -> tuple[Const, Const]:
+    return Const("i64", rows[0]), Const("i64", rows[1])
+
+
+def _groups(rows: tuple[int, int], profile: Profile) -> int:
+    return min(rows[0], max(1, min(4 * profile.units, rows[0] * rows[1] // _WORK)))
