@@ -103,6 +103,7 @@ from .filling import ones as ones
 from .filling import tril as tril
 from .filling import triu as triu
 from .filling import zeros as zeros
+from .fused import conv2d_act as conv2d_act
 from .fused import linear_act as linear_act
 from .gather import take as take
 from .gather import take_along_dim as take_along_dim
@@ -173,6 +174,8 @@ from .math import square as square
 from .math import tan as tan
 from .math import trunc as trunc
 from .optim_step import adam_step as adam_step
+from .optim_step import average_step as average_step
+from .optim_step import lion_step as lion_step
 from .optim_step import running_statistics_step as running_statistics_step
 from .optim_step import sgd_momentum_step as sgd_momentum_step
 from .optim_step import sgd_step as sgd_step

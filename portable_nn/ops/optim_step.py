@@ -1,7 +1,8 @@
 """Optimiser updates and running statistics: one launch per parameter, reading and writing each number once.
 
 Learning rate, decay and bias corrections are scalar operands, not settings: they change from step to step, and a
-setting would make every step a call that was never prepared.
+setting would make every step a call that was never prepared. Over 250 lines because every update is a record with its
+samples, and an optimiser is chosen by reading them side by side.
 """
 
 from __future__ import annotations
@@ -191,6 +192,97 @@ def adam_step(
     About 15 operations and 7 numbers of traffic per element. An update is no part of a loss, so it has no gradient
     rule. Kingma and Ba 2015, arXiv:1412.6980; Loshchilov and Hutter
     2019, arXiv:1711.05101.
+    """
+
+
+_LION = "u = sign(fma(beta1, exp_avg, (1 - beta1) * grad)); fma(-lr, u, fma(-lr * weight_decay, param, param))"
+
+
+@elementwise(
+    {"new_param": _LION, "new_exp_avg": "fma(beta2, exp_avg, (1 - beta2) * grad)"},
+    samples=(
+        s("plain", _P, _P, _P, 0.1, 0.9, 0.99, 0.0),
+        s("decay", _P, _P, _P, 0.1, 0.9, 0.99, 0.1),
+        s("gradient zero", _P, A((3, 5), 0.0, 0.0), A((3, 5), 0.0, 0.0), 0.1, 0.9, 0.99, 0.1),
+        s("transposed", A((33, 5), view="transposed"), A((33, 5)), A((33, 5)), 0.5, 0.9, 0.99, 0.1),
+        s("large", A((1, 1031)), A((1, 1031)), A((1, 1031)), 0.5, 0.9, 0.99, 0.1),
+        s("empty", A((0,)), A((0,)), A((0,)), 0.5, 0.9, 0.99, 0.1),
+    ),
+    result={"new_param": "param", "new_exp_avg": "exp_avg"},
+    bad=(bad("shapes", ShapeError, ("(2, 3)", "(4,)"), A((2, 3)), A((4,)), A((2, 3)), 0.1, 0.9, 0.99, 0.0),),
+    bench=(bench("1M", *_BENCH, A((1024, 1024)), 1e-4, 0.9, 0.99, 0.1),),
+)
+def lion_step(
+    param: Array, grad: Array, exp_avg: Array, lr: ArrayOrScalar, beta1: ArrayOrScalar, beta2: ArrayOrScalar,
+    weight_decay: ArrayOrScalar,
+) -> Any:  # fmt: skip
+    """One step of Lion: every parameter moves by `lr` in the direction of a smoothed gradient.
+
+    ``u = sign(beta1 exp_avg + (1 - beta1) grad)``; the parameter becomes ``param - lr weight_decay param - lr u`` and the
+    average ``beta2 exp_avg + (1 - beta2) grad``.
+
+    Parameters
+    ----------
+    param, grad, exp_avg : array
+        Of one shape, real floating. An average of zeros starts a run.
+    lr, beta1, beta2, weight_decay : float, or 0-d array
+
+    Returns
+    -------
+    new_param, new_exp_avg : array
+        In the dtypes of `param` and `exp_avg`.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        Shapes that do not broadcast, integer operands.
+
+    Notes
+    -----
+    About 10 operations and 5 numbers of traffic per element. Where gradient and average are 0 there is no direction, and
+    only the decay moves the parameter. An update is no part of a loss, so it has no gradient rule. Chen et al. 2023,
+    arXiv:2302.06675, algorithm 2.
+    """
+
+
+@elementwise(
+    "fma(decay, average, (1 - decay) * value)",
+    samples=(
+        s("plain", _P, _P, 0.9),
+        s("keep", _P, _P, 1.0),
+        s("replace", _P, _P, 0.0),
+        s("transposed", A((33, 5), view="transposed"), A((33, 5)), 0.5),
+        s("large", A((1, 1031)), A((1, 1031)), 0.999),
+        s("empty", A((0,)), A((0,)), 0.5),
+    ),
+    result={"y": "average"},
+    bad=(bad("shapes", ShapeError, ("(2, 3)", "(4,)"), A((2, 3)), A((4,)), 0.9),),
+    bench=(bench("1M", *_BENCH, 0.999),),
+)
+def average_step(average: Array, value: Array, decay: ArrayOrScalar) -> Array:
+    """Move an exponential moving average: ``decay average + (1 - decay) value``.
+
+    Parameters
+    ----------
+    average, value : array
+        Of one shape, real floating.
+    decay : float, or 0-d array
+        Part of the old average that stays.
+
+    Returns
+    -------
+    array
+        The new average, in the dtype of `average`.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        Shapes that do not broadcast, integer operands.
+
+    Notes
+    -----
+    3 operations and 3 numbers of traffic per element. An average of weights is no part of a loss, so there is no gradient
+    rule. Polyak and Juditsky 1992.
     """
 
 
