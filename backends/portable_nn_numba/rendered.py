@@ -13,7 +13,8 @@ from portable_nn.core.expression import KernelExpression
 from portable_nn_kernels.launch import Mapping, Term
 
 from . import dialect
-from .dialect import FMA, GROUP_ID, IN, LOAD, LOCAL_ID, NUM_GROUPS, OUT, STORE, TYPE
+from .dialect import ACC_TAG, FMA, GROUP_ID, IN, LOAD, LOCAL_ID, NUM_GROUPS, OUT, STORE, TYPE
+from .registry import Defines
 from .scalar import FUNCTIONS, pnn_narrow_f64
 from .shim import device
 
@@ -98,3 +99,9 @@ def macro(define: str, term: Term, tag: str) -> Callable[..., Any]:
     scope = dict(SCOPE)
     exec(f"def macro{parameters}: return {tag}({KernelExpression(term.text).render_python(term.tag)})", scope)
     return device(scope["macro"])
+
+
+def epilogue(d: Defines, tag: str) -> Callable[..., Any]:
+    """Return the define of `c/epilogue.h` as a device function of a sum of compute type; the identity without one."""
+    term = d.get("EPILOGUE(v_x)")
+    return device(lambda v: v) if term is None else macro("EPILOGUE(v_x)", term, ACC_TAG(tag))

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portable_nn.core.geometry import Window, conv_window, pair
+from portable_nn.core.registry import find
 
 Array = npt.NDArray[Any]
 
@@ -49,6 +50,14 @@ def conv2d(x: Array, weight: Array, bias: Array | None, stride: Any, padding: An
         y += bias.reshape(groups, -1, 1)
     shape = (groups, outputs // groups, n, window[0].out, window[1].out)
     return np.ascontiguousarray(y.reshape(shape).transpose(2, 0, 1, 3, 4)).reshape(n, outputs, *shape[3:])
+
+
+def conv2d_act(
+    x: Array, weight: Array, bias: Array | None, stride: Any, padding: Any, dilation: Any, groups: int, activation: str
+) -> Array:
+    """Return the activation of the convolution."""
+    made: Array = find(activation).body(conv2d(x, weight, bias, stride, padding, dilation, groups))
+    return made
 
 
 def conv2d_input_grad(

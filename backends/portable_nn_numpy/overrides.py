@@ -9,6 +9,7 @@ from . import conv, pool
 
 OVERRIDES: dict[str, Callable[..., Any]] = {
     "conv2d": conv.conv2d,
+    "conv2d_act": conv.conv2d_act,
     "conv2d_input_grad": conv.conv2d_input_grad,
     "conv2d_weight_grad": conv.conv2d_weight_grad,
     "max_pool2d": pool.max_pool2d,

@@ -55,24 +55,28 @@ def padded(x: np.ndarray[Any, Any], window: Window, groups: int) -> np.ndarray[A
     return wide.reshape(n, groups, c // groups, *wide.shape[2:])
 
 
-def _conv2d_out(x: Spec, weight: Spec, bias: Spec | None, stride: Any, padding: Any, dilation: Any, groups: Any) -> Spec:
-    _four("conv2d", "x", x, "(N, C, H, W)")
-    _four("conv2d", "weight", weight, "(O, C / groups, KH, KW)")
-    check_floats("conv2d", x=x, weight=weight, bias=bias)
+def conv2d_out(
+    x: Spec, weight: Spec, bias: Spec | None, stride: Any, padding: Any, dilation: Any, groups: Any, name: str = "conv2d"
+) -> Spec:
+    """Return the spec of a convolution; `name` is the op's, for messages."""
+    _four(name, "x", x, "(N, C, H, W)")
+    _four(name, "weight", weight, "(O, C / groups, KH, KW)")
+    check_floats(name, x=x, weight=weight, bias=bias)
     outputs = weight.shape[0]
-    n_groups = check_groups("conv2d", groups, x.shape[1], outputs)
+    n_groups = check_groups(name, groups, x.shape[1], outputs)
     if x.shape[1] != weight.shape[1] * n_groups:
         raise ShapeError(
-            f"conv2d: x has {x.shape[1]} channels (shape {x.shape}) but weight of shape {weight.shape} with groups={n_groups} "
+            f"{name}: x has {x.shape[1]} channels (shape {x.shape}) but weight of shape {weight.shape} with groups={n_groups} "
             f"expects {weight.shape[1] * n_groups}; pass x as (N, C, H, W) and weight as (O, C / groups, KH, KW)"
         )
     if bias is not None and bias.shape != (outputs,):
-        raise ShapeError(f"conv2d: bias has shape {bias.shape} but weight of shape {weight.shape} needs ({outputs},)")
-    h, w = conv_window("conv2d", x.shape[2:], weight.shape[2:], stride, padding, dilation)
+        raise ShapeError(f"{name}: bias has shape {bias.shape} but weight of shape {weight.shape} needs ({outputs},)")
+    h, w = conv_window(name, x.shape[2:], weight.shape[2:], stride, padding, dilation)
     return _layout((x.shape[0], outputs, h.out, w.out), x, weight)
 
 
-def _conv2d_vjp(c: Saved, g: Array) -> dict[str, Any]:
+def conv2d_vjp(c: Saved, g: Array) -> dict[str, Any]:
+    """Return the gradients of a convolution whose saved values and settings are c's; `g` is its result's cotangent."""
     settings = settings_of(c)
     return {
         "x": lambda: conv2d_input_grad(g, c.weight, c.spec_of("x").shape[2:], **settings),
@@ -81,12 +85,30 @@ def _conv2d_vjp(c: Saved, g: Array) -> dict[str, Any]:
     }
 
 
-def _flops(call: Call) -> int:
+def conv2d_flops(call: Call) -> int:
+    """Return the multiplications and additions of a convolution or of one of its gradients."""
     h, w = geometry.conv_window_of(call)
     weight = call.outputs[0] if call.op == "conv2d_weight_grad" else call.spec(1)
     images = call.spec(0).shape[0]
     bias = len(call.inputs) > 2 and call.inputs[2] is not None
     return 2 * images * weight.size * h.out * w.out + (call.outputs[0].size if bias else 0)
+
+
+def conv2d_terms(call: Call) -> int:
+    """Return the number of products of one result, and its bias."""
+    return call.spec(1).size // max(call.spec(1).shape[0], 1) + 1
+
+
+def correlated(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
+    """Return the convolution: the body of the ops that begin with one."""
+    at = taps(padded(x, window, groups), window)
+    filters = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+    y = np.zeros((x.shape[0], groups, filters.shape[1], window[0].out, window[1].out), x.dtype)
+    for p in range(weight.shape[2]):
+        for q in range(weight.shape[3]):
+            y += np.einsum("ngchw,goc->ngohw", at(p, q), filters[..., p, q])
+    y = y.reshape(x.shape[0], weight.shape[0], window[0].out, window[1].out)
+    return y if bias is None else y + bias[:, None, None]
 
 
 _SAMPLES = (
@@ -133,8 +155,7 @@ _BENCH = (
 
 
 @op(
-    out=_conv2d_out, vjp=_conv2d_vjp, saves=("x", "weight"), flops=_flops, samples=_SAMPLES, bench=_BENCH,
-    reduces=lambda call: call.spec(1).size // max(call.spec(1).shape[0], 1) + 1,
+    out=conv2d_out, vjp=conv2d_vjp, saves=("x", "weight"), flops=conv2d_flops, samples=_SAMPLES, bench=_BENCH, reduces=conv2d_terms,
     bad=(
         bad("channels", ShapeError, ("x has 2 channels", "expects 3"), A((1, 2, 3, 3)), A((4, 3, 3, 3))),
         bad("axes", ShapeError, ("x has shape (3, 3)", "(N, C, H, W)"), A((3, 3)), A((4, 3, 3, 3))),
@@ -196,15 +217,7 @@ def conv2d(
     2 N O OH OW (C / G) KH KW flop. Sums are kept in float32 for float16 and bfloat16. A NaN reaches the outputs whose
     window holds it.
     """
-    window = conv_window("conv2d", x.shape[2:], weight.shape[2:], stride, padding, dilation)
-    at = taps(padded(x, window, groups), window)
-    filters = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
-    y = np.zeros((x.shape[0], groups, filters.shape[1], window[0].out, window[1].out), x.dtype)
-    for p in range(weight.shape[2]):
-        for q in range(weight.shape[3]):
-            y += np.einsum("ngchw,goc->ngohw", at(p, q), filters[..., p, q])
-    y = y.reshape(x.shape[0], weight.shape[0], window[0].out, window[1].out)
-    return y if bias is None else y + bias[:, None, None]
+    return correlated(x, weight, bias, conv_window("conv2d", x.shape[2:], weight.shape[2:], stride, padding, dilation), groups)
 
 
 def _input_grad_out(
@@ -235,7 +248,7 @@ def _input_grad_vjp(c: Saved, ct: Array) -> dict[str, Any]:
 
 
 @op(
-    out=_input_grad_out, vjp=_input_grad_vjp, saves=("g", "weight"), flops=_flops,
+    out=_input_grad_out, vjp=_input_grad_vjp, saves=("g", "weight"), flops=conv2d_flops,
     reduces=lambda call: call.spec(1).size // max(call.spec(1).shape[1], 1) // call.settings["groups"],
     samples=(
         s("3x3", A((2, 4, 5, 6)), A((4, 3, 3, 3)), (5, 6), padding=1),
@@ -344,7 +357,7 @@ def _weight_grad_vjp(c: Saved, ct: Array) -> dict[str, Any]:
 
 
 @op(
-    out=_weight_grad_out, vjp=_weight_grad_vjp, saves=("x", "g"), flops=_flops,
+    out=_weight_grad_out, vjp=_weight_grad_vjp, saves=("x", "g"), flops=conv2d_flops,
     reduces=lambda call: max(call.spec(1).size // max(call.spec(1).shape[1], 1), 1),
     samples=(
         s("3x3", A((2, 3, 5, 6)), A((2, 4, 5, 6)), 3, padding=1),

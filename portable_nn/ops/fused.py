@@ -1,7 +1,8 @@
-"""Ops that do in one launch what several others do, where the work in between is saved: a product and its activation."""
+"""Ops that do in one launch what several others do, where the work in between is saved: a product or a convolution, and its activation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,44 @@ from ..core.array import Array
 from ..core.call import Call
 from ..core.errors import DTypeError, SettingError, ShapeError
 from ..core.expression import NUMPY_CALLS
+from ..core.geometry import conv_window
 from ..core.op import op
 from ..core.registry import find
 from ..core.samples import A, bad, bench, s
 from ..core.spec import Spec
 from ..core.tape import Saved
+from .conv import conv2d, conv2d_flops, conv2d_out, conv2d_terms, conv2d_vjp, correlated
+from .conv_any import settings_of
 from .linear import linear, linear_out, linear_vjp
 
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "silu", "gelu")
 _BY_RESULT = ("relu", "sigmoid", "tanh")  # their gradient is a function of y
 
 
-def _out(x: Spec, weight: Spec, bias: Spec | None, activation: Any) -> Spec:
+def _check(name: str, activation: Any, plain: str) -> None:
     if activation not in ACTIVATIONS:
-        raise SettingError(f"linear_act: activation is {activation!r} but must be one of {', '.join(map(repr, ACTIVATIONS))}; linear is without")
+        raise SettingError(f"{name}: activation is {activation!r} but must be one of {', '.join(map(repr, ACTIVATIONS))}; {plain} is without")
+
+
+def _inner(c: Saved, g: Any, again: Callable[[], Any]) -> Any:
+    """Return the cotangent of what the activation was taken of; `again` computes that, where y does not tell."""
+    return find(f"{c.activation}_grad")(g, c.y if c.activation in _BY_RESULT else again())
+
+
+def _activated(z: Any, activation: str) -> Any:
+    """Return f(z)."""
+    with np.errstate(all="ignore"):
+        if activation == "relu":
+            return np.maximum(z, 0)
+        if activation == "tanh":
+            return np.tanh(z)
+        if activation == "gelu":
+            return (0.5 * z * (1 + NUMPY_CALLS["erf"](z / np.sqrt(np.asarray(2, z.dtype))))).astype(z.dtype)
+        return (z if activation == "silu" else 1) / (1 + np.exp(-z))
+
+
+def _out(x: Spec, weight: Spec, bias: Spec | None, activation: Any) -> Spec:
+    _check("linear_act", activation, "linear")
     made = linear_out(x, weight, bias, "linear_act")
     if not dtypes.is_float(made.dtype):
         raise DTypeError(f"linear_act: {made.dtype.name} was given but float is needed; convert with astype")
@@ -33,11 +58,7 @@ def _out(x: Spec, weight: Spec, bias: Spec | None, activation: Any) -> Spec:
 
 def _vjp(c: Saved, g: Any) -> dict[str, Any]:
     # Needed by all three gradients.
-    if c.activation in _BY_RESULT:
-        inner = find(f"{c.activation}_grad")(g, c.y)
-    else:
-        inner = find(f"{c.activation}_grad")(g, linear(c.x, c.weight, c.bias))
-    return linear_vjp(c, inner)
+    return linear_vjp(c, _inner(c, g, lambda: linear(c.x, c.weight, c.bias)))
 
 
 def _depth(call: Call) -> int:
@@ -96,12 +117,87 @@ def linear_act(x: Array, weight: Array, bias: Array | None = None, activation: s
     that of "silu" and "gelu" computes the affine map again, so that only y is kept.
     """
     z = np.matmul(x, np.swapaxes(weight, 0, 1))
-    z = z if bias is None else z + bias
-    with np.errstate(all="ignore"):
-        if activation == "relu":
-            return np.maximum(z, 0)
-        if activation == "tanh":
-            return np.tanh(z)
-        if activation == "gelu":
-            return (0.5 * z * (1 + NUMPY_CALLS["erf"](z / np.sqrt(np.asarray(2, z.dtype))))).astype(z.dtype)
-        return (z if activation == "silu" else 1) / (1 + np.exp(-z))
+    return _activated(z if bias is None else z + bias, activation)
+
+
+def _conv2d_act_out(
+    x: Spec, weight: Spec, bias: Spec | None, stride: Any, padding: Any, dilation: Any, groups: Any, activation: Any
+) -> Spec:
+    _check("conv2d_act", activation, "conv2d")
+    return conv2d_out(x, weight, bias, stride, padding, dilation, groups, "conv2d_act")
+
+
+def _conv2d_act_vjp(c: Saved, g: Any) -> dict[str, Any]:
+    return conv2d_vjp(c, _inner(c, g, lambda: conv2d(c.x, c.weight, c.bias, **settings_of(c))))
+
+
+@op(
+    out=_conv2d_act_out, vjp=_conv2d_act_vjp, saves=("x", "weight", "bias", "y"), reduces=conv2d_terms,
+    flops=lambda call: conv2d_flops(call) + call.outputs[0].size,
+    samples=(
+        s("relu", A((2, 3, 5, 6), 0.1, 1), A((4, 3, 3, 3), 0.1, 1), A((4,), 0.1, 1), padding=1),
+        s("relu, below 0", A((2, 3, 5, 6), 0.1, 1), A((4, 3, 3, 3), -1, -0.1), A((4,), -1, -0.1), padding=1),
+        s("one of everything", A((1, 1, 1, 1)), A((1, 1, 1, 1)), A((1,)), activation="silu"),
+        s("no bias, tanh", A((2, 3, 5, 5)), A((4, 3, 3, 3)), activation="tanh"),
+        s("sigmoid, stride 2", A((2, 3, 9, 8)), A((5, 3, 3, 3)), A((5,)), stride=2, padding=1, activation="sigmoid"),
+        s("gelu, tile edges", A((3, 7, 6, 7)), A((37, 7, 3, 3)), A((37,)), padding=1, activation="gelu"),
+        s("silu, rows of 16", A((2, 3, 3, 16)), A((40, 3, 3, 3)), A((40,)), padding=1, activation="silu"),
+        s("silu, several blocks", A((1, 18, 4, 5)), A((70, 18, 2, 2)), A((70,)), activation="silu"),
+        s("gelu, groups", A((2, 6, 5, 4)), A((8, 3, 3, 3)), A((8,)), padding=1, groups=2, activation="gelu"),
+        s("silu, depthwise", A((2, 5, 6, 18)), A((5, 1, 3, 3)), A((5,)), padding=1, groups=5, activation="silu"),
+        s("tanh, few channels, long rows", A((2, 3, 5, 21)), A((6, 3, 5, 5)), A((6,)), padding=2, activation="tanh"),
+        s("asymmetric padding, dilation", A((1, 2, 6, 5)), A((3, 2, 3, 2)), A((3,)), padding=((0, 2), (3, 1)), dilation=(2, 1), activation="gelu"),
+        s("channels last", A((2, 16, 4, 6), view="channels_last"), A((16, 16, 3, 3), view="channels_last"), padding=1, activation="silu"),
+        s("views", A((3, 2, 5, 4), view="reversed"), A((4, 2, 3, 3), view="strided"), A((4,), view="reversed"), activation="sigmoid"),
+        s("no images", A((0, 2, 5, 4)), A((4, 2, 3, 3)), A((4,)), gradient=False, why="nothing is summed"),
+        s("NaN stays in its windows", A((1, 1, 4, 4), values=(*range(5), float("nan"), *range(10))), A((1, 1, 2, 2)),
+          gradient=False, why="holds NaN"),
+    ),
+    bad=(
+        bad("channels", ShapeError, ("conv2d_act", "x has 2 channels", "expects 3"), A((1, 2, 3, 3)), A((4, 3, 3, 3))),
+        bad("activation", SettingError, ("'elu'", "'relu'", "conv2d is without"), A((1, 1, 3, 3)), A((1, 1, 3, 3)), activation="elu"),
+        bad("groups", SettingError, ("conv2d_act", "groups is 2"), A((1, 3, 3, 3)), A((4, 3, 3, 3)), groups=2),
+        bad("integers", DTypeError, ("conv2d_act", "int32"), A((1, 1, 3, 3), dtype="int32"), A((1, 1, 3, 3), dtype="int32")),
+    ),
+    bench=(
+        bench("LeNet, digits, second", A((64, 16, 8, 8)), A((32, 16, 3, 3)), A((32,)), padding=1),
+        bench("pointwise, 64 to 64", A((32, 64, 32, 32)), A((64, 64, 1, 1)), A((64,)), activation="silu"),
+        bench("MobileNet depthwise", A((8, 64, 56, 56)), A((64, 1, 3, 3)), A((64,)), padding=1, groups=64, activation="silu"),
+    ),
+)  # fmt: skip
+def conv2d_act(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: Any = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    activation: str = "relu",
+) -> Array:
+    """Convolution and activation in one launch: ``y = f(conv2d(x, weight, bias))``.
+
+    Parameters
+    ----------
+    x, weight, bias, stride, padding, dilation, groups
+        As in `conv2d`.
+    activation : "relu", "sigmoid", "tanh", "silu" or "gelu"
+        f; "gelu" is the exact one.
+
+    Returns
+    -------
+    Array
+        (N, O, OH, OW), as `conv2d`. The sum is not rounded to its dtype before f is taken.
+
+    Raises
+    ------
+    ShapeError, DTypeError, SettingError
+        As `conv2d`; an unknown activation.
+
+    Notes
+    -----
+    Saves one pass over y, which counts where filters are small: pointwise and depthwise convolutions. The gradient of
+    "relu", "sigmoid" and "tanh" is taken from y; that of "silu" and "gelu" convolves again, so that only y is kept.
+    """
+    window = conv_window("conv2d_act", x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    return _activated(correlated(x, weight, bias, window, groups), activation)

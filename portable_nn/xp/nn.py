@@ -12,6 +12,7 @@ from ..ops import binary_cross_entropy_with_logits as binary_cross_entropy_with_
 from ..ops import celu as celu
 from ..ops import clamp as clamp
 from ..ops import conv2d as conv2d
+from ..ops import conv2d_act as conv2d_act
 from ..ops import cross_entropy as cross_entropy
 from ..ops import dice_loss as dice_loss
 from ..ops import dropout as dropout

@@ -8,9 +8,10 @@
  * One work-group: 16 x 16 work-items, a tile of TM x TN = 16 RM x 16 RN results of one group of channels, TK of k at a time.
  * Traffic: A once per column of tiles, B once per row of tiles. Any stride, dilation, groups and array strides.
  * Sums of the weight gradient are flushed every FLUSH steps, so that the error grows like that of a blocked sum.
- * Defines: T (storage), IX (u32 or i64), RM, RN, TK. */
+ * Defines: T (storage), IX (u32 or i64), RM, RN, TK, and for the forward kernel an EPILOGUE. */
 #include "conv.h"
 #include "conv_tile.h"
+#include "epilogue.h"
 
 KERNEL(pnn_conv_forward, 256, 1, 1)(IN(T, x), IN(T, weight), IN(T, bias), OUT(T, y), CONV_ARGS, i32 has_bias, i64 bias_step) {
     AT_IN(T, x); AT_IN(T, weight); AT_IN(T, bias); AT_OUT(T, y);
@@ -50,7 +51,8 @@ KERNEL(pnn_conv_forward, 256, 1, 1)(IN(T, x), IN(T, weight), IN(T, bias), OUT(T,
             const i64 j = j0 + tj + 16 * s;
             if (j < o) {
                 const REAL shift = has_bias ? LOAD(T, bias, (g * o + j) * bias_step) : 0;
-                STORE(T, y, place + (g * o + j) * yo, acc[r * RN + s] + shift);
+                const REAL sum = acc[r * RN + s] + shift;
+                STORE(T, y, place + (g * o + j) * yo, EPILOGUE(sum));
             }
         }
     }

@@ -10,7 +10,8 @@
  * Over 250 lines because the six kernels share one vocabulary and one is compiled at a time.
  * Idea: direct convolution of Georganas et al. 2018 (libxsmm), without code generation.
  * Runs: RUN pixels of a tile that always lie in one row, XW apart in memory, share one pointer.
- * Defines: T, VW, P (with RUN, XW) or RB and OB (with UNIT: neighbours are adjacent), NV, WHOLE (T is its own compute type), and the kernel's name in capitals (one is compiled). */
+ * Defines: T, VW, P (with RUN, XW) or RB and OB (with UNIT: neighbours are adjacent), NV, WHOLE (T is its own compute type), and the kernel's name in capitals (one is compiled).
+ * Panels and lines take a VEPILOGUE(v), what happens to a whole vector of sums before it is rounded and stored. */
 #ifdef PNN_OPENCL
 #define REAL ACC(T)
 #define NR (NV * VW)
@@ -172,6 +173,10 @@ KERNEL(pnn_conv_panels, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), packed), IN(T
                         }
                     }
                 }
+#ifdef VEPILOGUE
+#pragma unroll
+            for (int r = 0; r < P * NV; ++r) acc[r] = VEPILOGUE(acc[r]);
+#endif
             GLOBAL TYPE(T)* out = y + j0 * yo;
 #if WHOLE
             if (yo == 1 && cols == NR) {
@@ -358,6 +363,10 @@ KERNEL(pnn_conv_lines, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), packed), IN(T,
                         }
                     }
                 }
+#ifdef VEPILOGUE
+#pragma unroll
+            for (int r = 0; r < RB * OB; ++r) acc[r] = VEPILOGUE(acc[r]);
+#endif
 #pragma unroll
             for (int r = 0; r < RB; ++r)
 #pragma unroll

@@ -21,11 +21,7 @@
         c_base + c_offset + c_start + outer_ * c_outer + inner_ * c_inner + GROUP_ID(1) * c_part;              \
     GLOBAL const TYPE(TBIAS)* RESTRICT bias = bias_base + bias_offset
 
-#ifndef EPILOGUE /* a scalar expression, by a define such as ("EPILOGUE(v_x)", Term("f32", "maximum(x, 0)")) */
-#define EPILOGUE(v) (v)
-#else
-#include "math.h"
-#endif
+#include "epilogue.h"
 #ifndef LOAD_A /* the plan converts where C has no implicit conversion, as from f32 to c64 */
 #define LOAD_A(p, i) LOAD(TA, p, i)
 #endif

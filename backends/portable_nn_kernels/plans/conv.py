@@ -6,9 +6,10 @@ from portable_nn.core import dtypes
 from portable_nn.core.call import Call
 from portable_nn.core.geometry import Window, conv_window_of
 from portable_nn.core.spec import Spec, Weak
-from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch, Term
 
 from . import conv_cpu, plans
+from .gemm_parts import EPILOGUES
 
 
 def shape_args(x: Spec, weight: Spec, y: Spec, window: Window, groups: int) -> tuple[Arg, ...]:
@@ -60,25 +61,31 @@ def weight_sum(profile: Profile, dw: Spec, partial: Ref, parts: int, groups: int
     )  # fmt: skip
 
 
-@plans("conv2d")
+@plans("conv2d", "conv2d_act")
 def conv2d(call: Call, profile: Profile) -> Plan:
-    """Plan the forward convolution."""
+    """Plan the forward convolution, and an activation as its epilogue."""
     x, weight, y = call.spec(0), call.spec(1), call.outputs[0]
     if call.outputs[0].size == 0:
         return Plan(())
     window = conv_window_of(call)
     groups = call.settings["groups"]
     bias = call.inputs[2]
+    epilogue = EPILOGUES[call.settings["activation"]] if call.op == "conv2d_act" else ""
     if profile.shape == "cpu":
-        return conv_cpu.forward(profile, x, weight, y, bias if isinstance(bias, Spec) else None, window, groups)
+        return conv_cpu.forward(profile, x, weight, y, bias if isinstance(bias, Spec) else None, window, groups, epilogue)
     rows, cols = y.size // y.shape[1], y.shape[1] // groups
     rm, rn = tile(profile, rows, cols, groups)
     launch = Launch(
         "pnn_conv_forward", "conv.c", (tiles(rows, cols, rm, rn) * groups,), (256,),
         (In(0), In(1), *bias_args(bias)[:1], Out(0), *shape_args(x, weight, y, window, groups), *bias_args(bias)[1:]),
-        defines(y, max(rows, weight.size), rm, rn),
+        (*defines(y, max(rows, weight.size), rm, rn), *ending(y, epilogue)),
     )  # fmt: skip
     return Plan((launch,))
+
+
+def ending(y: Spec, epilogue: str) -> tuple[tuple[str, Define], ...]:
+    """Return the define of c/epilogue.h, none without an epilogue."""
+    return (("EPILOGUE(v_x)", Term(dtypes.TAGS[dtypes.accumulator(y.dtype)], epilogue)),) if epilogue else ()
 
 
 @plans("conv2d_input_grad")

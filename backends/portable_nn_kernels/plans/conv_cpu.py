@@ -13,6 +13,8 @@ from portable_nn.core.geometry import Axis, Window, is_channels_last
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
+from .gemm_parts import VECTOR_EPILOGUES
+
 _FEW = 3  # output channels per group up to which vectors run along pixels instead of channels
 _SMALL = 20_000  # multiply-adds a work-item should have at least: an empty group costs as much as about 1000
 _TURN_PIXELS = 256  # pixels of cotangent a weight gradient keeps in the first cache
@@ -109,13 +111,14 @@ def image(profile: Profile, x: Spec, ref: Ref, pads: tuple[int, int, int, int], 
 
 def _panels(
     profile: Profile, source: Image, weight: Spec, w: tuple[int, ...], bias: tuple[Ref, int, int], y: Spec, *, n: int, groups: int,
-    size: tuple[int, int], c: int, taps: tuple[int, int], o: int, places: tuple[int, ...], scratch: int,
+    size: tuple[int, int], c: int, taps: tuple[int, int], o: int, places: tuple[int, ...], scratch: int, epilogue: str = "",
 ) -> tuple[tuple[Launch, ...], tuple[Spec, ...]]:  # fmt: skip
     """Return the launches of one stride-1-like convolution; `w` is start and strides (group, o, c, p, q) of the filters."""
     (oh, ow), (kh, kw) = size, taps
     pixels = n * oh * ow
     shift, has_bias, bias_step = bias
     tail = (Const("i32", has_bias), *_i64(bias_step))
+    end: tuple[tuple[str, Define], ...] = (("VEPILOGUE(v)", VECTOR_EPILOGUES[epilogue]),) if epilogue else ()
     work = pixels * groups * o * c * kh * kw
     lines = by_lines(o, ow, places[5])
     if lines:
@@ -143,7 +146,7 @@ def _panels(
         bands = n * groups * _up(oh, band)
         chunk = _items(profile, bands, work)
         args: tuple[Arg, ...] = (*head, *_i64(n, groups, oh, ow, c, kh, kw, o, *places, blocks, chunk), *tail)
-        tags = _tags("pnn_conv_lines", y, lanes, RB=band, OB=o, UNIT=int(places[5] == 1))
+        tags = (*_tags("pnn_conv_lines", y, lanes, RB=band, OB=o, UNIT=int(places[5] == 1)), *end)
         launches.append(Launch("pnn_conv_lines", "conv_cpu.c", (_up(bands, chunk),), (1,), args, tags))
         return tuple(launches), (packed,)
     run, step = 1, places[5]
@@ -160,13 +163,15 @@ def _panels(
     )  # fmt: skip
     launches.append(Launch(
         "pnn_conv_panels", "conv_cpu.c", (_up(tiles, per_item) * groups, _up(blocks, block_step)), (1, 1), args,
-        _tags("pnn_conv_panels", y, lanes, vectors, P=pixels_per_tile, RUN=run, XW=step if run > 1 else 0),
+        (*_tags("pnn_conv_panels", y, lanes, vectors, P=pixels_per_tile, RUN=run, XW=step if run > 1 else 0), *end),
     ))  # fmt: skip
     return tuple(launches), (packed,)
 
 
-def forward(profile: Profile, x: Spec, weight: Spec, y: Spec, bias: Spec | None, window: Window, groups: int) -> Plan:
-    """Plan the convolution."""
+def forward(
+    profile: Profile, x: Spec, weight: Spec, y: Spec, bias: Spec | None, window: Window, groups: int, epilogue: str = ""
+) -> Plan:
+    """Plan the convolution; `epilogue` is one of `gemm_parts.EPILOGUES`."""
     h, w = window
     c, o = x.shape[1] // groups, y.shape[1] // groups
     source = image(profile, x, In(0), (h.before, h.after, w.before, w.after), 0, rows=by_lines(o, w.out, w.stride))
@@ -178,6 +183,7 @@ def forward(profile: Profile, x: Spec, weight: Spec, y: Spec, bias: Spec | None,
     launches, scratch = _panels(
         profile, source, weight, (0, o * wo, wo, wc, wp, wq), (In(1), 0, 0) if bias is None else (In(2), 1, bias.strides[0]), y,
         n=x.shape[0], groups=groups, size=(h.out, w.out), c=c, taps=(h.kernel, w.kernel), o=o, places=places, scratch=len(source.scratch),
+        epilogue=epilogue,
     )  # fmt: skip
     return Plan((*source.launches, *launches), (*source.scratch, *scratch))
 

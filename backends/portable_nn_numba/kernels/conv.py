@@ -8,6 +8,7 @@ from typing import Any
 
 from portable_nn_numba.dialect import ACC, ACC_TAG, GROUP_ID, IN, LOAD, LOCAL_ID, OUT, STORE, ZERO
 from portable_nn_numba.registry import Defines, kernel
+from portable_nn_numba.rendered import epilogue
 from portable_nn_numba.shim import cuda, device
 
 from .conv_tile import FLUSH, tile
@@ -17,6 +18,7 @@ from .conv_tile import FLUSH, tile
 def conv_forward(d: Defines) -> Callable[..., Any]:
     T = d["T"]
     t = tile(d)
+    finished = epilogue(d, T)
     TM, TN, TK, RM, RN, SUMS = t.TM, t.TN, t.TK, t.RM, t.RN, t.SUMS
     A_WIDE, A_SIZE, B_WIDE, B_SIZE = t.A_WIDE, t.A_SIZE, t.B_WIDE, t.B_SIZE
     real, zero, clear, multiply, where, split = t.real, t.zero, t.clear, t.multiply, t.where, t.split
@@ -73,7 +75,7 @@ def conv_forward(d: Defines) -> Callable[..., Any]:
                         shift = zero
                         if has_bias:
                             shift = load(bias, bias_offset + (g * o + j) * bias_step)
-                        store(y, place + (g * o + j) * yo, acc[r * RN + s] + shift)
+                        store(y, place + (g * o + j) * yo, finished(acc[r * RN + s] + shift))
 
     return pnn_conv_forward
 

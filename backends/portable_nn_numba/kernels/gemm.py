@@ -21,7 +21,7 @@ from portable_nn_numba.dialect import (
     ZERO,
 )  # fmt: skip
 from portable_nn_numba.registry import Defines, kernel
-from portable_nn_numba.rendered import macro
+from portable_nn_numba.rendered import epilogue
 from portable_nn_numba.shim import cuda, device
 
 _CONVERSIONS = ("LOAD_A(p, i)", "LOAD_B(p, i)", "LOAD_BIAS(p, i)")  # what C needs to make a number complex: `_loader` does
@@ -35,15 +35,15 @@ def _loader(tag: str, to: str) -> Callable[..., Any]:
 
 def _store_sum(d: Defines) -> Callable[..., Any]:
     """Return GEMM_STORE: one element; the parts of a split K carry no bias."""
-    TC, term = d["TC"], d.get("EPILOGUE(v_x)")
+    TC = d["TC"]
     load_bias, add, store = _loader(d.get("TBIAS", TC), TC), ADD(TC), STORE[TC]
-    epilogue = device(lambda v: v) if term is None else macro("EPILOGUE(v_x)", term, ACC_TAG(TC))
+    finished = epilogue(d, TC)
 
     @device
     def store_sum(c: Any, c_at: Any, bias: Any, bias_at: Any, has_bias: Any, value: Any) -> None:
         if has_bias:
             value = add(value, load_bias(bias, bias_at))
-        store(c, c_at, epilogue(value))
+        store(c, c_at, finished(value))
 
     return store_sum
 
