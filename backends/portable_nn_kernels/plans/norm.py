@@ -78,6 +78,10 @@ def _parts(view: Block, columns: bool, group: int, profile: Profile) -> int:
     return max(1, min(units, wanted, by_size))
 
 
+def _unit(columns: bool, *strides: int) -> tuple[tuple[str, int], ...]:
+    return () if columns or any(s != 1 for s in strides) else (("UNIT", 1),)
+
+
 def _group(columns: bool, profile: Profile) -> int:
     if profile.shape == "cpu":
         return profile.vector
@@ -145,7 +149,7 @@ def batch_norm_train(call: Call, profile: Profile) -> Plan:
     launches.append(
         Launch(
             f"pnn_norm_stats_{name}", "norm.c", (groups,), (group,), (x_ref, means, m2s, *(Const("i64", v) for v in sizes)),
-            (("WG", group), *tags, (f"STATS_{name.upper()}", 1)),
+            (("WG", group), *tags, (f"STATS_{name.upper()}", 1), *_unit(columns, view.s_l)),
         )
     )
     eps = Const(compute_tag(TAGS[x.dtype]), call.settings["eps"])
@@ -200,7 +204,7 @@ def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
         Launch(
             f"pnn_norm_grad_{name}", "norm.c", (groups,), (group,),
             (g_ref, x_ref, *stats, gbs, gws, *(Const("i64", v) for v in sizes)),
-            (("WG", group), ("PER_ROW", 0), *tags, (f"GRAD_{name.upper()}", 1)),
+            (("WG", group), ("PER_ROW", 0), *tags, (f"GRAD_{name.upper()}", 1), *_unit(columns, g_view.s_l, x_view.s_l)),
         )
     )
     if parts > 1:

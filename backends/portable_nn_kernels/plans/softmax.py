@@ -8,7 +8,7 @@ from portable_nn.core.axes import axis_of, reduced_axes, reduced_shape
 from portable_nn.core.call import Call
 from portable_nn.core.dtypes import TAGS
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Define, In, Launch, Out, Plan, Profile
+from portable_nn_kernels.launch import Arg, Define, In, Launch, Out, Plan, Profile
 
 from . import plans
 from .lines import Line, compute, lines, vector_defines
@@ -41,8 +41,8 @@ def softmax(call: Call, profile: Profile) -> Plan:
         defines.append(("STORE_EXP", 1))
     if call.op == "softmin":
         defines.append(("NEGATE", 1))
-    steps = [s for i in range(len(read) + 1) for s in found.steps(i)]
-    name, arguments = "pnn_softmax_grad" if grad else "pnn_softmax", (*found.refs, *found.sizes, *steps)
+    arguments: tuple[Arg, ...] = (*found.refs, *found.sizes, *(s for i in range(len(read) + 1) for s in found.steps(i)))
+    name = "pnn_softmax_grad" if grad else "pnn_softmax"
     if vector := vector_defines(found, z.dtype, profile):
         kept = [d for d in defines if d[0] not in ("G", "LANES", "PER")]
         launch = Launch(f"{name}_cpu", "softmax_cpu.c", (found.groups,), (1,), arguments, (*kept, *vector))

@@ -30,7 +30,7 @@ def summing(d: Defines) -> Callable[..., Any]:
     return tree
 
 
-@kernel("pnn_norm_stats_rows", "norm.c", ignores=("STATS_ROWS",))
+@kernel("pnn_norm_stats_rows", "norm.c", ignores=("STATS_ROWS", "UNIT"))
 def stats_rows(d: Defines) -> Callable[..., Any]:
     TX, TS, WG = d["TX"], d["TS"], d["WG"]
     real, load, store, tree = ACC(TX), LOAD[TX], STORE[TS], summing(d)
