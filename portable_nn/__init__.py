@@ -28,6 +28,7 @@ from .core.tape import value_and_grad as value_and_grad
 from .core.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from . import augment as augment
     from . import data as data
     from . import models as models
     from . import nn as nn
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from . import xp as xp
 
 # Loaded at first use, so that `import portable_nn` stays quick.
-_LAZY = ("data", "models", "nn", "optim", "testing", "train", "xp")
+_LAZY = ("augment", "data", "models", "nn", "optim", "testing", "train", "xp")
 
 
 def __getattr__(name: str) -> Any:
@@ -51,7 +52,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "Backend", "Tape", "__version__", "asarray", "backend_of", "backends", "bfloat16", "data", "errors", "grad", "models",
+    "Backend", "Tape", "__version__", "asarray", "augment", "backend_of", "backends", "bfloat16", "data", "errors", "grad", "models",
     "nn", "ops", "optim", "random_key", "stop_gradient", "synchronize", "testing", "to_numpy", "train", "tree", "use_backend",
     "value_and_grad", "xp",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from ..augment import parse
 from ..core.errors import SettingError
 from .records import write_json
 
@@ -53,6 +54,9 @@ class TrainConfig:
     eval_batch_size: int = setting(256, "images per evaluation step; changes speed and memory, not results")
     drop_last: bool = setting(True, "leave out an epoch's last batch when it is smaller than batch_size")
     shift: int = setting(0, "largest random move of a training image in pixels along each axis; 0: none")
+    augment: str = setting("", "augmentations on the device, in order, such as flip,crop:4; `portable-nn show-augment` draws them")
+    mixup: float = setting(0.0, "alpha of mixup, 0: none")
+    cutmix: float = setting(0.0, "alpha of cutmix, 0: none; with both, each step takes one of them")
     optimizer: str = setting("adamw", "adamw or sgd", OPTIMIZERS)
     lr: float = setting(0.005, "learning rate at its highest")
     momentum: float = setting(0.9, "momentum of sgd; adamw does not use it")
@@ -76,6 +80,9 @@ class TrainConfig:
         self._check("channels", self.channels in (None, 1, 3), "1 (grey), 3 (RGB), or none")
         self._check("test_fraction", 0 < self.test_fraction < 1, "a number between 0 and 1")
         self._check("shift", self.shift >= 0, "an integer of at least 0")
+        parse(self.augment)
+        for name in ("mixup", "cutmix"):
+            self._check(name, getattr(self, name) >= 0, "a number of at least 0")
         self._check("lr", self.lr > 0, "a number above 0")
         self._check("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         self._check("weight_decay", self.weight_decay >= 0, "a number of at least 0")

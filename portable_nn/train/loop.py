@@ -135,6 +135,7 @@ class Run:
 
         def step(state: dict[str, Any], images: Any, labels: Any, key: Any) -> None:
             model = with_state(self.state.model, state["model"])
+            images, labels = self.parts.augmented(images, labels, 0)
             train_step(
                 TrainState(model, state["optimizer"]), self.parts.optimizer, images, labels, lr=self.config.lr, key=key,
                 label_smoothing=self.config.label_smoothing,
@@ -151,8 +152,9 @@ class Run:
         last = self.clock and (self.state.step, self.seconds)
         for number, batch in enumerate(self.parts.train.epoch(epoch, start), start=start + 1):
             lr = self.parts.schedule(self.state.step)
+            images, targets = self.parts.augmented(asarray(batch.images), asarray(batch.labels), self.state.step)
             self.state, loss, scores = train_step(
-                self.state, self.parts.optimizer, asarray(batch.images), asarray(batch.labels), lr=lr, key=self.key,
+                self.state, self.parts.optimizer, images, targets, lr=lr, key=self.key,
                 label_smoothing=config.label_smoothing,
             )  # fmt: skip
             self.progress.advance()

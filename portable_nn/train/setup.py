@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from .. import models, nn, optim
+from .. import augment, models, nn, optim
 from ..core import selection
 from ..core.backend import Backend
 from ..core.errors import SettingError
@@ -29,6 +29,7 @@ class Parts:
     state: TrainState
     info: ModelInfo
     fingerprint: str
+    augmented: augment.Pipeline
 
 
 def choose_backend(config: TrainConfig) -> Backend:
@@ -98,7 +99,16 @@ def prepare(config: TrainConfig, train: Dataset, test: Dataset, model: nn.Module
         state=TrainState(model, optimizer.init(nn.params(model))),
         info=ModelInfo(config.model, train.image_shape, train.classes, normalisation, train.source or train.name),
         fingerprint=fingerprint(train),
+        augmented=make_augmentation(config, normalisation, len(train.classes)),
     )
+
+
+def make_augmentation(config: TrainConfig, normalisation: Normalisation, classes: int) -> augment.Pipeline:
+    """Return what `config` does to training batches on the device."""
+    return augment.pipeline(
+        config.augment, seed=config.seed, mean=normalisation.mean, std=normalisation.std, classes=classes,
+        mixup=config.mixup, cutmix=config.cutmix,
+    )  # fmt: skip
 
 
 def make_optimizer(config: TrainConfig) -> optim.Optimizer:

@@ -37,6 +37,7 @@ def train_step(
         From `portable_nn.optim`.
     images : array, (B, C, H, W)
     labels : array, (B,) integer
+        Or probabilities, (B, K), as mixing gives them.
     lr : float
         Learning rate of this step.
     key : array, optional
