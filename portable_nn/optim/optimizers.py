@@ -10,15 +10,12 @@ holds it by name too. Each parameter takes one launch of an op of `ops.optim_ste
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .. import ops
 from ..core import tree
-from ..core.errors import SettingError
-
-State = dict[str, Any]
+from .leaves import Decays, State, check, check_decay, decay_of, update_leaves
 
 
 class Optimizer(Protocol):
@@ -38,26 +35,6 @@ class Optimizer(Protocol):
         ...
 
 
-def _check(name: str, good: bool, value: Any, needed: str) -> None:
-    if not good:
-        raise SettingError(f"{name} is {value!r} but {needed} is needed")
-
-
-def _zip_update(
-    update: Callable[..., tuple[Any, ...]], params: Any, *trees: Any
-) -> tuple[Any, ...]:
-    """Return one tree per result of `update(param, *leaves of trees)`."""
-    results = [
-        update(*leaves) for leaves in zip(tree.leaves(params), *(tree.leaves(_same(params, t)) for t in trees), strict=True)
-    ]
-    return tuple(tree.unflatten(params, list(column)) for column in zip(*results, strict=True)) if results else ()
-
-
-def _same(params: Any, other: Any) -> Any:
-    """Return `other` in the order of `params`, or raise `ArgumentError` naming where the trees differ."""
-    return tree.map(lambda _, leaf: leaf, params, other)
-
-
 @dataclass(frozen=True)
 class SGD:
     """Made by `sgd`."""
@@ -66,6 +43,7 @@ class SGD:
     momentum: float = 0.0
     weight_decay: float = 0.0
     nesterov: bool = False
+    decays: Decays | None = None
 
     def init(self, params: Any) -> State:
         """Return zero velocities, or nothing without momentum."""
@@ -73,15 +51,16 @@ class SGD:
 
     def update(self, params: Any, grads: Any, state: State, lr: float | None = None) -> tuple[Any, State]:
         """Return (params, state) one step on; `lr` in place of the optimiser's own."""
-        rate, decay = float(self.lr if lr is None else lr), float(self.weight_decay)
+        rate, momentum = float(self.lr if lr is None else lr), float(self.momentum)
+        decay = decay_of(params, self.weight_decay, self.decays)
         if not self.momentum:
-            return tree.map(lambda p, g: ops.sgd_step(p, g, rate, decay), params, grads), state
-        momentum = float(self.momentum)
+            plain = update_leaves(lambda p, d, g: (ops.sgd_step(p, g, rate, d),), params, decay, grads)
+            return (plain[0], state) if plain else (params, state)
 
-        def one(p: Any, g: Any, v: Any) -> Any:
-            return ops.sgd_momentum_step(p, g, v, rate, momentum, decay, nesterov=self.nesterov)
+        def one(p: Any, d: float, g: Any, v: Any) -> Any:
+            return ops.sgd_momentum_step(p, g, v, rate, momentum, d, nesterov=self.nesterov)
 
-        made = _zip_update(one, params, grads, state["velocity"])
+        made = update_leaves(one, params, decay, grads, state["velocity"])
         return (made[0], {"velocity": made[1]}) if made else (params, state)
 
 
@@ -94,6 +73,7 @@ class Adam:
     eps: float = 1e-8
     weight_decay: float = 0.0
     decoupled: bool = False
+    decays: Decays | None = None
 
     def init(self, params: Any) -> State:
         """Return zero averages and the step number 0."""
@@ -103,21 +83,22 @@ class Adam:
         """Return (params, state) one step on; `lr` in place of the optimiser's own."""
         step = state["step"] + 1
         beta1, beta2 = (float(b) for b in self.betas)
-        scalars = (
-            float(self.lr if lr is None else lr), beta1, beta2, float(self.eps), float(self.weight_decay),
-            1.0 - beta1**step, 1.0 - beta2**step,
-        )  # fmt: skip
+        before = (float(self.lr if lr is None else lr), beta1, beta2, float(self.eps))
+        corrections = (1.0 - beta1**step, 1.0 - beta2**step)
 
-        def one(p: Any, g: Any, m: Any, v: Any) -> Any:
-            return ops.adam_step(p, g, m, v, *scalars, decoupled=self.decoupled)
+        def one(p: Any, d: float, g: Any, m: Any, v: Any) -> Any:
+            return ops.adam_step(p, g, m, v, *before, d, *corrections, decoupled=self.decoupled)
 
-        made = _zip_update(one, params, grads, state["exp_avg"], state["exp_avg_sq"])
+        decay = decay_of(params, self.weight_decay, self.decays)
+        made = update_leaves(one, params, decay, grads, state["exp_avg"], state["exp_avg_sq"])
         if not made:
             return params, {**state, "step": step}
         return made[0], {"exp_avg": made[1], "exp_avg_sq": made[2], "step": step}
 
 
-def sgd(lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False) -> SGD:
+def sgd(
+    lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False, decays: Decays | None = None
+) -> SGD:
     """Return stochastic gradient descent as in `torch.optim.SGD` (without dampening).
 
     Parameters
@@ -130,28 +111,35 @@ def sgd(lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: b
         L2 penalty: added to the gradient as ``weight_decay param``.
     nesterov : bool
         Nesterov's form of momentum.
+    decays : callable, optional
+        ``decays(name, param) -> bool``: which parameters `weight_decay` touches, such as `weights_only`; all by default.
 
     Raises
     ------
     SettingError
         A setting outside its range.
     """
-    _check("sgd: lr", lr >= 0, lr, "a number of at least 0")
-    _check("sgd: momentum", 0 <= momentum < 1, momentum, "a number in [0, 1)")
-    _check("sgd: weight_decay", weight_decay >= 0, weight_decay, "a number of at least 0")
-    _check("sgd: momentum", momentum > 0 or not nesterov, momentum, "a number above 0, because nesterov=True was given,")
-    return SGD(lr, momentum, weight_decay, nesterov)
+    check("sgd: lr", lr >= 0, lr, "a number of at least 0")
+    check("sgd: momentum", 0 <= momentum < 1, momentum, "a number in [0, 1)")
+    check_decay("sgd", weight_decay)
+    check("sgd: momentum", momentum > 0 or not nesterov, momentum, "a number above 0, because nesterov=True was given,")
+    return SGD(lr, momentum, weight_decay, nesterov, decays)
 
 
-def _adam(name: str, lr: float, betas: tuple[float, float], eps: float, weight_decay: float, decoupled: bool) -> Adam:
-    _check(f"{name}: lr", lr >= 0, lr, "a number of at least 0")
-    _check(f"{name}: betas", len(betas) == 2 and all(0 <= b < 1 for b in betas), betas, "two numbers in [0, 1)")
-    _check(f"{name}: eps", eps >= 0, eps, "a number of at least 0")
-    _check(f"{name}: weight_decay", weight_decay >= 0, weight_decay, "a number of at least 0")
-    return Adam(lr, betas, eps, weight_decay, decoupled)
+def _adam(
+    name: str, lr: float, betas: tuple[float, float], eps: float, weight_decay: float, decoupled: bool, decays: Decays | None
+) -> Adam:
+    check(f"{name}: lr", lr >= 0, lr, "a number of at least 0")
+    check(f"{name}: betas", len(betas) == 2 and all(0 <= b < 1 for b in betas), betas, "two numbers in [0, 1)")
+    check(f"{name}: eps", eps >= 0, eps, "a number of at least 0")
+    check_decay(name, weight_decay)
+    return Adam(lr, betas, eps, weight_decay, decoupled, decays)
 
 
-def adam(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0) -> Adam:
+def adam(
+    lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0,
+    decays: Decays | None = None,
+) -> Adam:  # fmt: skip
     """Return Adam as in `torch.optim.Adam`: `weight_decay` is an L2 penalty. Raises `SettingError`.
 
     Parameters
@@ -164,13 +152,18 @@ def adam(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float
         Added to the root of the second.
     weight_decay : float
         Added to the gradient as ``weight_decay param``.
+    decays : callable, optional
+        ``decays(name, param) -> bool``: which parameters `weight_decay` touches, such as `weights_only`; all by default.
     """
-    return _adam("adam", lr, betas, eps, weight_decay, False)
+    return _adam("adam", lr, betas, eps, weight_decay, False, decays)
 
 
-def adamw(lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2) -> Adam:
+def adamw(
+    lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2,
+    decays: Decays | None = None,
+) -> Adam:  # fmt: skip
     """Return AdamW as in `torch.optim.AdamW`: parameters shrink by ``lr weight_decay`` per step. Raises `SettingError`.
 
     The other parameters are those of `adam`.
     """
-    return _adam("adamw", lr, betas, eps, weight_decay, True)
+    return _adam("adamw", lr, betas, eps, weight_decay, True, decays)

@@ -183,3 +183,118 @@ def test_one_cycle_is_pytorchs():
     assert rates[9] == pytest.approx(1 / 25e4)
     assert rates[4] == pytest.approx(1 / 25e4 + (1 - 1 / 25e4) * 0.5 * (1 + math.cos(math.pi * 2 / 7)))
     assert max(rates) == 1.0
+
+
+def lion_formula(p, grads, rates, betas, weight_decay):
+    """Chen et al. 2023, algorithm 2."""
+    m = np.zeros_like(p)
+    for g, lr in zip(grads, rates, strict=True):
+        u = np.sign(betas[0] * m + (1 - betas[0]) * g)
+        p = p - lr * (u + weight_decay * p)
+        m = betas[1] * m + (1 - betas[1]) * g
+    return p
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_lion_is_the_papers(weight_decay):
+    params, grads = problem()
+    made, _ = run(optim.lion(lr=1.0, betas=(0.8, 0.95), weight_decay=weight_decay), params, grads, RATES)
+    for name, p in params.items():
+        np.testing.assert_allclose(made[name], lion_formula(p, [g[name] for g in grads], RATES, (0.8, 0.95), weight_decay), rtol=1e-12)
+
+
+def muon_formula(p, grads, rates, momentum, weight_decay, nesterov, adjust):
+    """torch.optim.Muon, line by line from its documentation, in float64; a filter is a matrix of one row per output."""
+    shape, b = p.shape, np.zeros(p.shape)
+    for g, lr in zip(grads, rates, strict=True):
+        b = b + (1 - momentum) * (g - b)
+        u = g + momentum * (b - g) if nesterov else b
+        u = u.reshape(shape[0], -1)
+        factor = max(1, u.shape[0] / u.shape[1]) ** 0.5 if adjust == "original" else 0.2 * max(u.shape) ** 0.5
+        x = u.T if u.shape[0] > u.shape[1] else u
+        x = x / (np.sqrt((x * x).sum()) + 1e-7)
+        for _ in range(5):
+            a = x @ x.T
+            x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
+        x = x.T if u.shape[0] > u.shape[1] else x
+        p = p * (1 - lr * weight_decay) - lr * factor * x.reshape(shape)
+    return p
+
+
+@pytest.mark.parametrize(("nesterov", "adjust"), [(True, "match_rms_adamw"), (False, "original")])
+def test_muon_is_pytorchs_for_matrices_and_adamw_for_the_rest(nesterov, adjust):
+    rng = np.random.default_rng(1)
+    shapes = {"conv.weight": (6, 2, 3, 3), "conv.bias": (6,), "tall.weight": (9, 4), "head.weight": (3, 9)}
+    params = {n: rng.standard_normal(s) for n, s in shapes.items()}
+    grads = [{n: rng.standard_normal(s) for n, s in shapes.items()} for _ in RATES]
+    made, state = run(optim.muon(lr=1.0, momentum=0.9, weight_decay=0.1, nesterov=nesterov, adjust_lr=adjust), params, grads, RATES)
+    assert set(state["momentum_buffer"]) == {"conv.weight", "tall.weight"}
+    for name, p in params.items():
+        g = [x[name] for x in grads]
+        if name in state["momentum_buffer"]:
+            expected = muon_formula(p, g, RATES, 0.9, 0.1, nesterov, adjust)
+        else:
+            expected = adam_formula(p, g, RATES, (0.9, 0.95), 1e-8, 0.1, True)
+        np.testing.assert_allclose(made[name], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (4, 11), (11, 4), (1, 7)])
+def test_orthogonal_matrices_have_singular_values_near_one(shape):
+    x = np.random.default_rng(2).standard_normal(shape)
+    values = np.linalg.svd(optim.orthogonalize(x, steps=10), compute_uv=False)
+    assert (values > 0.6).all()
+    assert (values < 1.3).all()
+    np.testing.assert_array_equal(optim.orthogonalize(np.zeros((3, 4))), 0)
+
+
+@pytest.mark.parametrize("make", [optim.adamw, optim.lion, optim.muon, lambda **k: optim.sgd(momentum=0.9, **k), optim.sgd])
+def test_decay_touches_weights_only_when_told(make):
+    params = {"a.weight": np.ones((2, 2)), "norm.weight": np.ones(2), "pos_embed": np.ones((1, 2, 2)), "head.weight": np.ones((2, 2))}
+    zero = {n: np.zeros_like(x) for n, x in params.items()}
+    for decays, untouched in ((None, set()), (optim.weights_only, {"norm.weight", "pos_embed"})):
+        made, _ = run(make(lr=0.5, weight_decay=0.1, decays=decays), params, [zero])
+        for name, x in made.items():
+            np.testing.assert_allclose(x, 1.0 if name in untouched else 0.95, rtol=1e-12)
+
+
+def test_an_average_remembers_more_as_it_grows():
+    values = {"w": np.float32([1.0])}
+    start = {"w": np.float32([0.0])}
+    np.testing.assert_allclose(optim.average(start, values, 0.99, step=0)["w"], 0.9, rtol=1e-6)  # (1 + 0) / (10 + 0) stays
+    np.testing.assert_allclose(optim.average(start, values, 0.99, step=100_000)["w"], 0.01, rtol=1e-5)
+    with pytest.raises(SettingError, match=r"decay is 1\.0"):
+        optim.average(start, values, 1.0, step=0)
+
+
+def test_the_loss_scale_halves_doubles_and_undoes():
+    scaling = optim.LossScale(start=8.0, interval=2)
+    state = scaling.init()
+    grads, finite = scaling.unscale({"w": np.float32([16.0])}, state)
+    assert float(grads["w"][0]) == 2.0
+    assert bool(finite)
+    state = scaling.next(scaling.next(state, finite), finite)
+    assert {n: float(x) for n, x in state.items()} == {"scale": 16.0, "good": 0.0, "skipped": 0.0}
+    grads, finite = scaling.unscale({"w": np.float32([np.inf]), "v": np.float32([1.0])}, state)
+    assert not bool(finite)
+    state = scaling.next(state, finite)
+    assert {n: float(x) for n, x in state.items()} == {"scale": 8.0, "good": 0.0, "skipped": 1.0}
+    kept = optim.keep_if(finite, {"w": np.float32([5.0]), "step": 2}, {"w": np.float32([4.0]), "step": 1})
+    assert float(kept["w"][0]) == 4.0
+    with pytest.raises(SettingError, match=r"start is 0\.5"):
+        optim.LossScale(start=0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: optim.lion(lr=-1), "lion: lr is -1"),
+        (lambda: optim.lion(betas=(0.9, 1.0)), r"lion: betas is \(0.9, 1.0\)"),
+        (lambda: optim.muon(momentum=1.0), "muon: momentum is 1.0"),
+        (lambda: optim.muon(ns_steps=0), "muon: ns_steps is 0"),
+        (lambda: optim.muon(adjust_lr="none"), "adjust_lr is 'none' but match_rms_adamw or original"),
+        (lambda: optim.muon(weight_decay=-1), "muon: weight_decay is -1"),
+    ],
+)
+def test_bad_settings_of_lion_and_muon_name_the_value(make, words):
+    with pytest.raises(SettingError, match=words):
+        make()

@@ -92,7 +92,7 @@ def test_backends_give_the_same_gradients_step_by_step(name, model, steps, dtype
 
 
 @pytest.mark.parametrize("name", DEVICES)
-@pytest.mark.parametrize("optimizer", [optim.sgd(0.1), optim.sgd(0.1, 0.9, 0.01, nesterov=True), optim.adamw(0.01), optim.adam(0.01, weight_decay=0.1)])
+@pytest.mark.parametrize("optimizer", [optim.sgd(0.1), optim.sgd(0.1, 0.9, 0.01, nesterov=True), optim.adamw(0.01), optim.adam(0.01, weight_decay=0.1), optim.lion(0.01, weight_decay=0.1), optim.muon(0.01)])
 def test_backends_take_the_same_optimiser_step(name, optimizer):
     rng = np.random.default_rng(0)
     params = {"w": rng.standard_normal((33, 7)).astype(np.float32), "b": rng.standard_normal(7).astype(np.float32)}
