@@ -34,7 +34,7 @@ def test_every_setting_is_an_option():
             assert getattr(parse("--no-drop-last"), name) is False
             continue
         kind = int if name in ("image_size", "channels") else str if field.default is None else type(field.default)
-        value = field.metadata["choices"][-1] if field.metadata["choices"] else other[kind]
+        value = "flip" if name == "augment" else field.metadata["choices"][-1] if field.metadata["choices"] else other[kind]
         assert getattr(parse(option, str(value)), name) == value
 
 
