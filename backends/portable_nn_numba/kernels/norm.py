@@ -129,7 +129,7 @@ def merge(d: Defines) -> Callable[..., Any]:
     return pnn_norm_merge
 
 
-@kernel("pnn_norm_grad_rows", "norm.c", ignores=("GRAD_ROWS", "PER_ROW"))
+@kernel("pnn_norm_grad_rows", "norm.c", ignores=("GRAD_ROWS", "PER_ROW", "UNIT"))
 def grad_rows(d: Defines) -> Callable[..., Any]:
     TX, TS, TG, WG = d["TX"], d["TS"], d["TG"], d["WG"]
     real, load, load_s, load_g, store, tree = ACC(TX), LOAD[TX], LOAD[TS], LOAD[TG], STORE[TS], summing(d)
