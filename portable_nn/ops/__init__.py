@@ -11,6 +11,8 @@ from .activation import sigmoid as sigmoid
 from .activation import silu as silu
 from .activation import softplus as softplus
 from .activation import tanh as tanh
+from .add_layer_norm import add_layer_norm as add_layer_norm
+from .add_layer_norm import add_layer_norm_grad as add_layer_norm_grad
 from .arithmetic import abs as abs
 from .arithmetic import add as add
 from .arithmetic import bitwise_and as bitwise_and

@@ -25,47 +25,63 @@ from ..core.tape import Saved
 from .norm import floating, normalized, positive_eps, statistic
 
 
-def _layer_norm_out(x: Spec, normalized_shape: Any, weight: Spec | None, bias: Spec | None, eps: float) -> tuple[Spec, ...]:
-    rows, _ = normalized("layer_norm", x, normalized_shape)
-    positive_eps("layer_norm", eps)
+def layer_norm_out(x: Spec, normalized_shape: Any, weight: Spec | None, bias: Spec | None, eps: float, op: str = "layer_norm") -> tuple[Spec, ...]:
+    """Return the specs of y, mean and rstd; `op` is for messages."""
+    rows, _ = normalized(op, x, normalized_shape)
+    positive_eps(op, eps)
     wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     for name, spec in (("weight", weight), ("bias", bias)):
         if spec is not None and spec.shape != wanted:
-            raise ShapeError(f"layer_norm: {name} has shape {spec.shape} but normalized_shape is {wanted}; they must be the same")
-    dtype = floating("layer_norm", x=x)
+            raise ShapeError(f"{op}: {name} has shape {spec.shape} but normalized_shape is {wanted}; they must be the same")
+    dtype = floating(op, x=x)
     if weight is not None or bias is not None:
-        floating("layer_norm", weight=weight, bias=bias)
+        floating(op, weight=weight, bias=bias)
     stat = Spec((rows,), statistic(dtype))
     return Spec(x.shape, dtype), stat, stat
 
 
+def normal_rows(x: Array, normalized_shape: int | Sequence[int], weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
+    """Return y, mean and rstd: the body of the ops that normalise rows."""
+    length = prod((normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape)
+    rows = x.reshape(-1, length)
+    mean = np.mean(rows, axis=1, dtype=x.dtype)
+    centred = rows - mean[:, None]
+    rstd = 1 / np.sqrt(np.mean(centred * centred, axis=1, dtype=x.dtype) + x.dtype.type(eps))
+    y = (centred * rstd[:, None]).reshape(x.shape)
+    if weight is not None:
+        y = y * weight
+    return (y if bias is None else y + bias), mean, rstd
+
+
 def _layer_norm_vjp(c: Saved, g: Array) -> dict[str, Any]:
-    shape = c.normalized_shape
+    of_x = lambda: layer_norm_grad(g, c.x, c.weight, c.mean, c.rstd, normalized_shape=c.normalized_shape)  # noqa: E731
+    return {"x": of_x, **parameter_gradients(c, g, c.x)}
 
-    def parameters() -> tuple[Array, Array]:
-        made: tuple[Array, Array] = layer_norm_weight_grad(g, c.x, c.mean, c.rstd, normalized_shape=shape)
-        return made
 
-    given: dict[str, Any] = {"x": lambda: layer_norm_grad(g, c.x, c.weight, c.mean, c.rstd, normalized_shape=shape)}
+def parameter_gradients(c: Saved, g: Array, x: Array) -> dict[str, Any]:
+    """Return the gradients of weight and bias, if they are wanted; `x` is what was normalised."""
+    given: dict[str, Any] = {}
     if c.needs("weight") or c.needs("bias"):
-        for name, value in zip(("weight", "bias"), parameters(), strict=True):
+        made = layer_norm_weight_grad(g, x, c.mean, c.rstd, normalized_shape=c.normalized_shape)
+        for name, value in zip(("weight", "bias"), made, strict=True):
             spec = c.spec_of(name)
             given[name] = value if spec is None or value.dtype == spec.dtype else find("astype")(value, spec.dtype)
     return given
 
 
-def _row(call: Call) -> int:
+def row_length(call: Call) -> int:
+    """Return the number of elements of a row."""
     wanted = call.settings["normalized_shape"]
     return wanted if isinstance(wanted, int) else prod(wanted)
 
 
 @op(
-    out=_layer_norm_out,
+    out=layer_norm_out,
     residuals=("mean", "rstd"),
     vjp=_layer_norm_vjp,
     saves=("x", "weight", "mean", "rstd"),
     flops=lambda call: 8 * call.outputs[0].size,
-    reduces=_row,
+    reduces=row_length,
     samples=(
         s("affine", A((6, 17)), 17, A((17,), 0.5, 1.5), A((17,))),
         s("plain", A((6, 17)), (17,)),
@@ -121,15 +137,7 @@ def layer_norm(
     About 8 operations per element; the row is read twice, from cache. A NaN makes its row NaN.
     Ba, Kiros and Hinton 2016, arXiv:1607.06450.
     """
-    length = prod((normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape)
-    rows = x.reshape(-1, length)
-    mean = np.mean(rows, axis=1, dtype=x.dtype)
-    centred = rows - mean[:, None]
-    rstd = 1 / np.sqrt(np.mean(centred * centred, axis=1, dtype=x.dtype) + x.dtype.type(eps))
-    y = (centred * rstd[:, None]).reshape(x.shape)
-    if weight is not None:
-        y = y * weight
-    return (y if bias is None else y + bias), mean, rstd
+    return normal_rows(x, normalized_shape, weight, bias, eps)
 
 
 def _layer_grad_out(g: Spec, x: Spec, weight: Spec | None, mean: Spec, rstd: Spec, normalized_shape: Any) -> Spec:
@@ -144,7 +152,7 @@ def _layer_grad_out(g: Spec, x: Spec, weight: Spec | None, mean: Spec, rstd: Spe
     out=_layer_grad_out,
     outputs=("gx",),
     flops=lambda call: 9 * call.outputs[0].size,
-    reduces=_row,
+    reduces=row_length,
     samples=(
         s("affine", A((6, 17)), A((6, 17)), A((17,)), A((6,), -0.1, 0.1), A((6,), 0.5, 1.5), normalized_shape=17),
         s("plain", A((6, 65)), A((6, 65)), None, A((6,), -0.1, 0.1), A((6,), 0.5, 1.5), normalized_shape=65),
@@ -191,7 +199,7 @@ def _layer_weight_out(g: Spec, x: Spec, mean: Spec, rstd: Spec, normalized_shape
     out=_layer_weight_out,
     outputs=("gw", "gb"),
     flops=lambda call: 5 * call.spec(0).size,
-    reduces=lambda call: call.spec(0).size // _row(call),
+    reduces=lambda call: call.spec(0).size // row_length(call),
     samples=(
         s("plain", A((6, 17)), A((6, 17)), A((6,), -0.1, 0.1), A((6,), 0.5, 1.5), normalized_shape=17),
         s("two axes", A((3, 4, 5)), A((3, 4, 5)), A((3,)), A((3,), 0.5, 1.5), normalized_shape=(4, 5)),

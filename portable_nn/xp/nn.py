@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..ops import adaptive_avg_pool2d as adaptive_avg_pool2d
 from ..ops import adaptive_max_pool2d as adaptive_max_pool2d
+from ..ops import add_layer_norm as add_layer_norm
 from ..ops import avg_pool2d as avg_pool2d
 from ..ops import batch_norm as batch_norm
 from ..ops import batch_norm_train as batch_norm_train

@@ -2,13 +2,18 @@
  * no local memory, no barriers. Traffic: each row once from memory, then from the nearest cache.
  * Variance is the mean of squared deviations (a second walk): a sum of squares would cancel.
  * Defines: R (compute type), VW, T, TW, TB, TG (tags of x, weight, bias, g), WEIGHT and BIAS (1 if there is one; x is passed
- * in its place otherwise), CENTRED (1: layer norm, 0: RMS norm), GRAD (which kernel), G 1 for line.h. */
+ * in its place otherwise), CENTRED (1: layer norm, 0: RMS norm), GRAD (which kernel), G 1 for line.h; ADDED (1: what is
+ * normalised is x + residual, and that sum is stored too; its gradient adds the sum's own cotangent `straight`). */
 #include "math.h"
 #include "line.h"
 #include "vector_cpu.h"
 
 #ifdef PNN_OPENCL
-#define READ_X(GET) GET(T, x + at + c, mu) /* so that a lane past the end deviates by 0 */
+#if ADDED && !GRAD
+#define READ_X(GET) (GET(T, x + at + c, mu) + GET(T, residual + at + c, 0)) /* so that a lane past the end deviates by 0 */
+#else
+#define READ_X(GET) GET(T, x + at + c, mu)
+#endif
 #if WEIGHT
 #define READ_W(GET) GET(TW, weight + c, 0)
 #else
@@ -25,8 +30,20 @@
 #define READ_H(GET) (GET(TG, g + at + c, 0) * READ_W(GET))
 #define ADD_H(GET, PUT) part_ += READ_H(GET);
 #define ADD_DOT(GET, PUT) part_ = fma(READ_H(GET), (READ_X(GET) - mu) * r, part_);
-#define GRADIENT(GET, PUT) PUT(T, gx + at + c, r * (READ_H(GET) - mean_h - (READ_X(GET) - mu) * r * mean_dot));
-KERNEL(pnn_norm_row_grad_cpu, 1, 1, 1)(IN(TG, g), IN(T, x), IN(TW, weight), IN(R, mean), IN(R, rstd), OUT(T, gx), i64 lines, i64 n) {
+#if ADDED
+#define STRAIGHT(GET) GET(TG, straight + at + c, 0) +
+#else
+#define STRAIGHT(GET)
+#endif
+#define GRADIENT(GET, PUT) PUT(T, gx + at + c, STRAIGHT(GET) r * (READ_H(GET) - mean_h - (READ_X(GET) - mu) * r * mean_dot));
+KERNEL(pnn_norm_row_grad_cpu, 1, 1, 1)(IN(TG, g), IN(T, x), IN(TW, weight), IN(R, mean), IN(R, rstd), OUT(T, gx),
+#if ADDED
+                                       IN(TG, straight),
+#endif
+                                       i64 lines, i64 n) {
+#if ADDED
+    AT_IN(TG, straight);
+#endif
     AT_IN(TG, g);
     AT_IN(T, x);
     AT_IN(TW, weight);
@@ -46,15 +63,26 @@ KERNEL(pnn_norm_row_grad_cpu, 1, 1, 1)(IN(TG, g), IN(T, x), IN(TW, weight), IN(R
     }
 }
 #else
+#if ADDED
+#define ADD_X(GET, PUT) const VEC v = READ_X(GET); PUT(T, total + at + c, v); part_ += v;
+#else
 #define ADD_X(GET, PUT) part_ += READ_X(GET);
+#endif
 #define ADD_SQUARE(GET, PUT) const VEC d = READ_X(GET) - mu; part_ = fma(d, d, part_);
 #if BIAS
 #define NORMAL(GET, PUT) PUT(T, y + at + c, (READ_X(GET) - mu) * r * READ_W(GET) + GET(TB, bias + c, 0));
 #else
 #define NORMAL(GET, PUT) PUT(T, y + at + c, (READ_X(GET) - mu) * r * READ_W(GET));
 #endif
-KERNEL(pnn_norm_row_cpu, 1, 1, 1)(IN(T, x), IN(TW, weight), IN(TB, bias), OUT(T, y), OUT(R, mean), OUT(R, rstd), i64 lines,
-                                  i64 n, R eps) {
+KERNEL(pnn_norm_row_cpu, 1, 1, 1)(IN(T, x), IN(TW, weight), IN(TB, bias), OUT(T, y), OUT(R, mean), OUT(R, rstd),
+#if ADDED
+                                  IN(T, residual), OUT(T, total),
+#endif
+                                  i64 lines, i64 n, R eps) {
+#if ADDED
+    AT_IN(T, residual);
+    AT_OUT(T, total);
+#endif
     AT_IN(T, x);
     AT_IN(TW, weight);
     AT_IN(TB, bias);

@@ -1,5 +1,6 @@
 """Every plan module: importing this fills `RULES`."""
 
+from . import add_layer_norm as add_layer_norm
 from . import attention as attention
 from . import conv as conv
 from . import conv_any as conv_any

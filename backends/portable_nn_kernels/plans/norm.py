@@ -264,7 +264,7 @@ def flat_step(spec: Spec | Weak | None, ref: Ref, scratch: list[Spec], launches:
 def layer_norm(call: Call, profile: Profile) -> Plan:
     """Plan one launch over the rows."""
     x, weight, bias = call.spec(0), call.inputs[1], call.inputs[2]
-    rows, length = _rows(x, call)
+    rows, length = row_size(x, call)
     if x.size == 0:
         return Plan(())
     launches: list[Launch] = []
@@ -296,7 +296,7 @@ def layer_norm(call: Call, profile: Profile) -> Plan:
     return Plan(tuple(launches), tuple(scratch))
 
 
-def _rows(x: Spec, call: Call) -> tuple[int, int]:
+def row_size(x: Spec, call: Call) -> tuple[int, int]:
     """Return (rows, row length) for the setting `normalized_shape`, which the shape rule has checked."""
     wanted = call.settings["normalized_shape"]
     length = wanted if isinstance(wanted, int) else prod(wanted)
@@ -317,7 +317,7 @@ def row_groups(rows: int, length: int, profile: Profile) -> tuple[int, int]:
 def layer_norm_grad(call: Call, profile: Profile) -> Plan:
     """Plan one launch over the rows."""
     g, x, weight = call.spec(0), call.spec(1), call.inputs[2]
-    rows, length = _rows(x, call)
+    rows, length = row_size(x, call)
     if x.size == 0:
         return Plan(())
     launches: list[Launch] = []
@@ -346,7 +346,7 @@ def layer_norm_grad(call: Call, profile: Profile) -> Plan:
 def layer_norm_weight_grad(call: Call, profile: Profile) -> Plan:
     """Plan the sums down the rows in parts, and their merge."""
     g, x, out = call.spec(0), call.spec(1), call.outputs[0]
-    rows, length = _rows(x, call)
+    rows, length = row_size(x, call)
     launches: list[Launch] = []
     scratch: list[Spec] = []
     g_ref = contiguous(g, In(0), scratch, launches, profile)

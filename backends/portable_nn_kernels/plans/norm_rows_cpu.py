@@ -18,24 +18,30 @@ def serves(profile: Profile, length: int, steps: tuple[int, ...], dtypes: tuple[
 
 def forward(
     rows: tuple[int, int], x: tuple[Ref, DType], weight: tuple[Ref, DType] | None, bias: tuple[Ref, DType] | None,
-    out: tuple[Ref, Ref | None, Ref], eps: float, profile: Profile,
+    out: tuple[Ref, Ref | None, Ref], eps: float, profile: Profile, added: tuple[Ref, ...] = (),
 ) -> Launch:  # fmt: skip
-    """Return the launch for `rows` = (rows, length); `out` is y, the means (None: RMS norm), 1 / deviations."""
+    """Return the launch for `rows` = (rows, length); `out` is y, the means (None: RMS norm), 1 / deviations.
+
+    `added`: an operand that is added to x first, and where the sum goes; both of x's dtype.
+    """
     y, mean, rstd = out
     defines = _defines(x[1], weight, profile, mean is not None, 0)
-    defines += (("TB", TAGS[(bias or x)[1]]), ("BIAS", int(bias is not None)))
-    arguments = (x[0], (weight or x)[0], (bias or x)[0], y, mean or rstd, rstd, *_sizes(rows), Const(TAGS[compute(x[1])], eps))
+    defines += (("TB", TAGS[(bias or x)[1]]), ("BIAS", int(bias is not None)), ("ADDED", int(bool(added))))
+    arguments = (x[0], (weight or x)[0], (bias or x)[0], y, mean or rstd, rstd, *added, *_sizes(rows), Const(TAGS[compute(x[1])], eps))
     return Launch("pnn_norm_row_cpu", "norm_rows_cpu.c", (_groups(rows, profile),), (1,), arguments, defines)
 
 
 def gradient(
     rows: tuple[int, int], g: tuple[Ref, DType], x: tuple[Ref, DType], weight: tuple[Ref, DType] | None,
-    stats: tuple[Ref | None, Ref], gx: Ref, profile: Profile,
+    stats: tuple[Ref | None, Ref], gx: Ref, profile: Profile, straight: Ref | None = None,
 ) -> Launch:  # fmt: skip
-    """Return the launch that makes the gradient by x; `stats` are the means (None: RMS norm) and 1 / deviations."""
+    """Return the launch that makes the gradient by x; `stats` are the means (None: RMS norm) and 1 / deviations.
+
+    `straight`: a cotangent of x itself, of g's dtype, that is added.
+    """
     mean, rstd = stats
-    defines = (*_defines(x[1], weight, profile, mean is not None, 1), ("TG", TAGS[g[1]]))
-    arguments = (g[0], x[0], (weight or x)[0], mean or rstd, rstd, gx, *_sizes(rows))
+    defines = (*_defines(x[1], weight, profile, mean is not None, 1), ("TG", TAGS[g[1]]), ("ADDED", int(straight is not None)))
+    arguments = (g[0], x[0], (weight or x)[0], mean or rstd, rstd, gx, *((straight,) if straight else ()), *_sizes(rows))
     return Launch("pnn_norm_row_grad_cpu", "norm_rows_cpu.c", (_groups(rows, profile),), (1,), arguments, defines)
 
 

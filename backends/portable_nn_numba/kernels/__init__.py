@@ -1,5 +1,6 @@
 """Every kernel module: importing this fills `registry.KERNELS`. One file per file of `c/`, name for name."""
 
+from . import add_layer_norm as add_layer_norm
 from . import attention as attention
 from . import conv as conv
 from . import conv3d as conv3d
