@@ -63,10 +63,10 @@ def _vector(columns: int) -> int:
     return 16 if columns >= 16 else 8 if columns >= 8 else 4
 
 
-def _max_lines(call: Call, profile: Profile) -> Plan | None:
+def _lines(call: Call, profile: Profile) -> Plan | None:
     """Return the plan by vectors along rows, where the call has the form it needs."""
     x, y = call.spec(0), call.outputs[0]
-    if profile.shape != "cpu" or call.op != "max_pool2d" or x.dtype != dtypes.float32 or x.strides[3] != 1 or is_channels_last(y):
+    if profile.shape != "cpu" or call.op not in ("max_pool2d", "avg_pool2d") or x.dtype != dtypes.float32 or x.strides[3] != 1 or is_channels_last(y):
         return None
     h, w = pool_window_of(call)
     first = -(-w.before // w.stride)
@@ -76,13 +76,41 @@ def _max_lines(call: Call, profile: Profile) -> Plan | None:
         return None
     planes = y.shape[0] * y.shape[1]
     chunk = _chunk(profile, planes * h.out, y.size)
-    numbers = (planes, y.shape[1], h.size, w.size, h.out, w.out, h.before, w.before, first, last, *x.strides[:3], *y.strides[:3], chunk)
+    mean = call.op == "avg_pool2d"
+    padding = (h.before, h.after, w.before, w.after) if mean else (h.before, w.before)
+    numbers = (planes, y.shape[1], h.size, w.size, h.out, w.out, *padding, first, last, *x.strides[:3], *y.strides[:3], chunk)
+    kind = ("PAD_COUNTS", int(call.settings["count_include_pad"])) if mean else ("WITH_INDEX", int(call.residuals))
     defines: tuple[tuple[str, Define], ...] = (
-        ("MAX_POOL_LINES", 1), ("VW", lanes), ("KH", h.kernel), ("KW", w.kernel), ("SH", h.stride), ("SW", w.stride),
-        ("WITH_INDEX", int(call.residuals)),
+        ("AVG_POOL_LINES" if mean else "MAX_POOL_LINES", 1), ("VW", lanes), ("KH", h.kernel), ("KW", w.kernel), ("SH", h.stride),
+        ("SW", w.stride), kind,
     )  # fmt: skip
-    args: tuple[Arg, ...] = (In(0), Out(0), Out(1 if call.residuals else 0), *(Const("i64", v) for v in numbers))
-    return Plan((Launch("pnn_max_pool_lines", "pool_cpu.c", (-(-planes * h.out // chunk),), (1,), args, defines),))
+    refs: tuple[Ref, ...] = (In(0), Out(0)) if mean else (In(0), Out(0), Out(1 if call.residuals else 0))
+    args: tuple[Arg, ...] = (*refs, *(Const("i64", v) for v in numbers))
+    kernel = "pnn_avg_pool_lines" if mean else "pnn_max_pool_lines"
+    return Plan((Launch(kernel, "pool_cpu.c", (-(-planes * h.out // chunk),), (1,), args, defines),))
+
+
+def _grad_planes(call: Call, profile: Profile) -> Plan | None:
+    """Return the plan of a gradient plane by plane, where sums can rest in the result and planes occupy the cores."""
+    g, x = call.spec(0), call.outputs[0]
+    planes = x.shape[0] * x.shape[1]
+    if profile.shape != "cpu" or x.dtype not in (dtypes.float32, dtypes.float64) or g.dtype != x.dtype or planes < profile.units:
+        return None
+    h, w = pool_window_of(call)
+    most = call.op.endswith("max_pool2d_grad")
+    index = call.spec(1) if most else g
+    numbers = (
+        planes, x.shape[1], h.size, w.size, h.out, w.out, h.kernel, w.kernel, h.stride, w.stride, h.dilation, w.dilation,
+        h.before, h.after, w.before, w.after, *g.strides, *index.strides, *x.strides,
+    )  # fmt: skip
+    defines: tuple[tuple[str, Define], ...] = (
+        ("POOL_GRAD_PLANES", 1), ("T", dtypes.TAGS[x.dtype]), ("ADAPTIVE", int(h.stride == 0)),
+        *((("I", dtypes.TAGS[index.dtype]),) if most else (("PAD_COUNTS", int(call.settings.get("count_include_pad", False))),)),
+    )  # fmt: skip
+    refs: tuple[Ref, ...] = (In(0), In(1), Out(0)) if most else (In(0), Out(0))
+    groups = max(1, min(planes, 4 * profile.units, x.size // _CPU_CHUNK))
+    args: tuple[Arg, ...] = (*refs, *(Const("i64", v) for v in numbers))
+    return Plan((Launch("pnn_pool_grad_planes", "pool_cpu.c", (groups,), (1,), args, defines),))
 
 
 def _max_grad_pairs(call: Call, profile: Profile) -> Plan | None:
@@ -106,7 +134,7 @@ def _max_grad_pairs(call: Call, profile: Profile) -> Plan | None:
 @plans("max_pool2d", "adaptive_max_pool2d")
 def max_pool2d(call: Call, profile: Profile) -> Plan:
     """Plan the maximum, with the winners' numbers if the tape asks."""
-    if call.outputs[0].size and (lines := _max_lines(call, profile)):
+    if call.outputs[0].size and (lines := _lines(call, profile)):
         return lines
     index: tuple[tuple[str, Define], ...] = ()
     if call.residuals:
@@ -118,8 +146,8 @@ def max_pool2d(call: Call, profile: Profile) -> Plan:
 @plans("max_pool2d_grad", "adaptive_max_pool2d_grad")
 def max_pool2d_grad(call: Call, profile: Profile) -> Plan:
     """Plan the gather of cotangents to their winners."""
-    if call.outputs[0].size and (pairs := _max_grad_pairs(call, profile)):
-        return pairs
+    if call.outputs[0].size and (fast := _max_grad_pairs(call, profile) or _grad_planes(call, profile)):
+        return fast
     tag = ("I", dtypes.TAGS[call.spec(1).dtype])
     return _plan(call, profile, "pnn_max_pool_grad", (In(0), In(1), Out(0)), call.outputs[0], call.spec(0), tag)
 
@@ -134,6 +162,8 @@ def avg_pool2d(call: Call, profile: Profile) -> Plan:
         args: tuple[Arg, ...] = (In(0), Out(0), *(Const("i64", v) for v in (*x.shape, *x.strides, *y.strides[:2])))
         defines = (("T", dtypes.TAGS[x.dtype]), ("SIZE", size))
         return Plan((Launch("pnn_pool_global_avg", "pool_global.c", (count,), (size,), args, defines),))
+    if y.size and (lines := _lines(call, profile)):
+        return lines
     counts = ("PAD_COUNTS", int(call.settings.get("count_include_pad", False)))
     return _plan(call, profile, "pnn_avg_pool", (In(0), Out(0)), x, y, counts)
 
@@ -141,5 +171,7 @@ def avg_pool2d(call: Call, profile: Profile) -> Plan:
 @plans("avg_pool2d_grad", "adaptive_avg_pool2d_grad")
 def avg_pool2d_grad(call: Call, profile: Profile) -> Plan:
     """Plan the gather of shares from every window that covers a position."""
+    if call.outputs[0].size and (planes := _grad_planes(call, profile)):
+        return planes
     counts = ("PAD_COUNTS", int(call.settings.get("count_include_pad", False)))
     return _plan(call, profile, "pnn_avg_pool_grad", (In(0), Out(0)), call.outputs[0], call.spec(0), counts)
