@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portable_nn.core.dtypes import TAGS, DType, float64
-from portable_nn_kernels.launch import Const, Launch, Profile, Ref
+from portable_nn_kernels.launch import Arg, Const, Launch, Profile, Ref
 
 from .lines import SHORT, compute, vector_lanes
 
@@ -27,7 +27,7 @@ def forward(
     y, mean, rstd = out
     defines = _defines(x[1], weight, profile, mean is not None, 0)
     defines += (("TB", TAGS[(bias or x)[1]]), ("BIAS", int(bias is not None)), ("ADDED", int(bool(added))))
-    arguments = (x[0], (weight or x)[0], (bias or x)[0], y, mean or rstd, rstd, *added, *_sizes(rows), Const(TAGS[compute(x[1])], eps))
+    arguments: tuple[Arg, ...] = (x[0], (weight or x)[0], (bias or x)[0], y, mean or rstd, rstd, *added, *_sizes(rows), Const(TAGS[compute(x[1])], eps))
     return Launch("pnn_norm_row_cpu", "norm_rows_cpu.c", (_groups(rows, profile),), (1,), arguments, defines)
 
 
@@ -41,7 +41,7 @@ def gradient(
     """
     mean, rstd = stats
     defines = (*_defines(x[1], weight, profile, mean is not None, 1), ("TG", TAGS[g[1]]), ("ADDED", int(straight is not None)))
-    arguments = (g[0], x[0], (weight or x)[0], mean or rstd, rstd, gx, *((straight,) if straight else ()), *_sizes(rows))
+    arguments: tuple[Arg, ...] = (g[0], x[0], (weight or x)[0], mean or rstd, rstd, gx, *((straight,) if straight else ()), *_sizes(rows))
     return Launch("pnn_norm_row_grad_cpu", "norm_rows_cpu.c", (_groups(rows, profile),), (1,), arguments, defines)
 
 
