@@ -6,6 +6,7 @@ from .activation import GELU as GELU
 from .activation import Hardswish as Hardswish
 from .activation import LeakyReLU as LeakyReLU
 from .activation import ReLU as ReLU
+from .activation import ReLU6 as ReLU6
 from .activation import Sigmoid as Sigmoid
 from .activation import SiLU as SiLU
 from .activation import Softmax as Softmax
@@ -17,10 +18,13 @@ from .container import Sequential as Sequential
 from .context import apply as apply
 from .context import current as current
 from .conv import Conv2d as Conv2d
+from .conv_transpose import ConvTranspose2d as ConvTranspose2d
 from .dropout import Dropout as Dropout
 from .init import seed as seed
 from .linear import Embedding as Embedding
 from .linear import Linear as Linear
+from .loss import reconstruction_loss as reconstruction_loss
+from .loss import segmentation_loss as segmentation_loss
 from .module import Module as Module
 from .module import buffer as buffer
 from .module import buffers as buffers
@@ -34,7 +38,9 @@ from .module import with_params as with_params
 from .module import with_state as with_state
 from .norm import BatchNorm1d as BatchNorm1d
 from .norm import BatchNorm2d as BatchNorm2d
+from .norm import GroupNorm as GroupNorm
 from .norm import LayerNorm as LayerNorm
+from .norm import LayerNorm2d as LayerNorm2d
 from .pooling import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from .pooling import AvgPool2d as AvgPool2d
 from .pooling import MaxPool2d as MaxPool2d

@@ -14,6 +14,13 @@ class ReLU(Module):
         return ops.relu(x)
 
 
+class ReLU6(Module):
+    """``min(max(x, 0), 6)``, see `ops.relu6`."""
+
+    def __call__(self, x: Array) -> Array:
+        return ops.relu6(x)
+
+
 class LeakyReLU(Module):
     """``x`` above 0, ``negative_slope x`` below, see `ops.leaky_relu`."""
 

@@ -14,23 +14,23 @@ from .module import Module, named_modules
 class Context:
     """The mode of one `apply`; layers reach it through `current`."""
 
-    __slots__ = ("_draws", "_key", "_model", "_paths", "state", "train")
+    __slots__ = ("_draws", "_key", "_paths", "model", "state", "train")
 
     def __init__(self, model: Module, train: bool, key: Any) -> None:
         self.train = train
         self.state: dict[str, Array] = {}
-        self._model, self._key = model, key
+        self.model, self._key = model, key
         self._paths: dict[int, str] | None = None
         self._draws = 0
 
     def learn(self, module: Module, **values: Array) -> None:
         """Hand out new values of the module's buffers."""
         if self._paths is None:
-            self._paths = {id(found): path for path, found in named_modules(self._model)}
+            self._paths = {id(found): path for path, found in named_modules(self.model)}
         path = self._paths.get(id(module))
         if path is None:
             raise ArgumentError(
-                f"{type(module).__name__} is called inside nn.apply but is no part of {type(self._model).__name__}, "
+                f"{type(module).__name__} is called inside nn.apply but is no part of {type(self.model).__name__}, "
                 "so its running statistics have no name; make it an attribute of the model"
             )
         self.state |= {f"{path}.{name}" if path else name: value for name, value in values.items()}

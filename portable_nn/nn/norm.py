@@ -1,4 +1,4 @@
-"""Batch normalisation and layer normalisation."""
+"""Batch, layer and group normalisation."""
 
 from __future__ import annotations
 
@@ -108,3 +108,38 @@ class LayerNorm(Module):
 
     def __call__(self, x: Array) -> Array:
         return ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+class LayerNorm2d(LayerNorm):
+    """Normalises the channels of each pixel of (N, C, H, W): `LayerNorm` over axis 1, as ConvNeXt has it."""
+
+    def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
+        super().__init__(num_channels, eps)
+
+    def __call__(self, x: Array) -> Array:
+        return ops.permute(super().__call__(ops.permute(x, (0, 2, 3, 1))), (0, 3, 1, 2))
+
+
+class GroupNorm(Module):
+    """Normalises groups of channels of each example, see `ops.group_norm`; nothing is learned from the batch.
+
+    Parameters
+    ----------
+    num_groups : int
+        Divides `num_channels`.
+    num_channels : int
+        C, the size of axis 1.
+    eps : float
+        Added to the variance.
+    affine : bool
+        Whether each channel has a learned weight and bias.
+    """
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+        check_sizes("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self.weight = parameter(np.ones(num_channels, np.float32)) if affine else None
+        self.bias = parameter(np.zeros(num_channels, np.float32)) if affine else None
+
+    def __call__(self, x: Array) -> Array:
+        return ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from ..data import Batches, Dataset, Normalisation, load, measure_normalisation
 from ..data.split import NAMES
 from .checkpoint import ModelInfo
 from .config import TrainConfig
-from .step import TrainState
+from .step import Recipe, TrainState
+from .task import Pairs, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,8 @@ class Parts:
     info: ModelInfo
     fingerprint: str
     augmented: augment.Pipeline
+    task: Task
+    recipe: Recipe
 
 
 def choose_backend(config: TrainConfig) -> Backend:
@@ -53,20 +57,21 @@ def absolute_data(config: TrainConfig) -> str:
     return config.data if config.data in NAMES else str(Path(config.data).expanduser().resolve())
 
 
-def batches_of(config: TrainConfig, dataset: Dataset, normalisation: Normalisation) -> Batches:
+def batches_of(config: TrainConfig, dataset: Dataset | Pairs, normalisation: Normalisation) -> Batches:
     """Return a data set in stored order, for evaluation."""
-    return Batches(dataset, config.eval_batch_size, normalisation, shuffle=False)
+    return Batches(cast(Any, dataset), config.eval_batch_size, normalisation, shuffle=False)
 
 
-def prepare(config: TrainConfig, train: Dataset, test: Dataset, model: nn.Module | None) -> Parts:
+def prepare(config: TrainConfig, train: Dataset | Pairs, test: Dataset | Pairs, model: nn.Module | None, task: Task) -> Parts:
     """Make the parts of a run on the chosen backend.
 
     Parameters
     ----------
     config : TrainConfig
-    train, test : Dataset
+    train, test : Dataset or Pairs
     model : Module, optional
         In place of the one `config` names.
+    task : Task
 
     Raises
     ------
@@ -78,6 +83,11 @@ def prepare(config: TrainConfig, train: Dataset, test: Dataset, model: nn.Module
             f"training images have shape {train.image_shape} and {len(train.classes)} classes but test images "
             f"{test.image_shape} and {len(test.classes)}; both must be alike"
         )
+    if isinstance(train, Pairs) and (config.shift or config.augment or config.mixup or config.cutmix):
+        raise SettingError(
+            f"settings: shift, augment, mixup and cutmix change images and labels, but {train.name} has targets of its own that would "
+            "have to change with them; leave these settings out"
+        )
     normalisation = measure_normalisation(train.images)
     if config.drop_last and config.batch_size > len(train):
         raise SettingError(
@@ -85,21 +95,26 @@ def prepare(config: TrainConfig, train: Dataset, test: Dataset, model: nn.Module
             "leaves smaller batches out; lower --batch-size or give --no-drop-last"
         )
     batches = Batches(
-        train, config.batch_size, normalisation, drop_last=config.drop_last, shift=config.shift, seed=config.seed
+        cast(Any, train), config.batch_size, normalisation, drop_last=config.drop_last, shift=config.shift, seed=config.seed
     )
     if model is None:
         model = models.create(config.model, train.image_shape, len(train.classes), config.seed)
+        if isinstance(model, models.SpeedRun):
+            model = model.fitted_to(normalisation(train.images[:5000]))
     model = model.to()
-    optimizer = make_optimizer(config)
+    optimizer, recipe = make_optimizer(config), make_recipe(config)
+    steps = config.epochs * math.ceil(len(batches) / config.accumulate)
     return Parts(
         train=batches,
         test=batches_of(config, test, normalisation),
         optimizer=optimizer,
-        schedule=make_schedule(config, config.epochs * len(batches)),
-        state=TrainState(model, optimizer.init(nn.params(model))),
+        schedule=make_schedule(config, steps),
+        state=recipe.begin(model, optimizer),
         info=ModelInfo(config.model, train.image_shape, train.classes, normalisation, train.source or train.name),
         fingerprint=fingerprint(train),
         augmented=make_augmentation(config, normalisation, len(train.classes)),
+        task=task,
+        recipe=recipe,
     )
 
 
@@ -113,21 +128,44 @@ def make_augmentation(config: TrainConfig, normalisation: Normalisation, classes
 
 def make_optimizer(config: TrainConfig) -> optim.Optimizer:
     """Return the optimiser `config` names."""
+    common: dict[str, Any] = {"weight_decay": config.weight_decay, "decays": None if config.decay_biases else optim.weights_only}
     if config.optimizer == "sgd":
-        return optim.sgd(config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    return optim.adamw(config.lr, weight_decay=config.weight_decay)
+        return optim.sgd(config.lr, momentum=config.momentum, nesterov=config.nesterov, **common)
+    if config.optimizer == "muon":
+        return optim.muon(config.lr, momentum=config.momentum, **common)
+    beta1 = 0.9 if config.beta1 is None else config.beta1
+    if config.optimizer == "lion":
+        return optim.lion(config.lr, betas=(beta1, 0.99 if config.beta2 is None else config.beta2), **common)
+    return optim.adamw(config.lr, betas=(beta1, 0.999 if config.beta2 is None else config.beta2), **common)
+
+
+def make_recipe(config: TrainConfig) -> Recipe:
+    """Return what a step does beyond the plain one."""
+    scaling = optim.LossScale(config.loss_scale) if config.precision == "float16" else None
+    return Recipe(config.clip_norm, config.ema, config.precision, scaling)
 
 
 def make_schedule(config: TrainConfig, steps: int) -> optim.schedules.Schedule:
     """Return the learning rate over the run as `config` says."""
-    warmup = round(config.warmup * steps)
+    schedules, warmup = optim.schedules, round(config.warmup * steps)
     if config.schedule == "constant":
-        return optim.schedules.constant(config.lr, warmup)
-    made = optim.schedules.cosine if config.schedule == "cosine" else optim.schedules.linear
-    return made(config.lr, steps, warmup)
+        return schedules.constant(config.lr, warmup)
+    if config.schedule == "step":
+        return schedules.step_decay(config.lr, _distinct([round(part * steps) for part in config.milestone_parts()]), config.gamma, warmup)
+    if config.schedule == "one-cycle":
+        return schedules.one_cycle(config.lr, steps, rise=config.warmup)
+    made = schedules.cosine if config.schedule == "cosine" else schedules.linear
+    return made(config.lr, steps, warmup, last=config.lr_end * config.lr)
 
 
-def fingerprint(dataset: Dataset) -> str:
+def _distinct(steps: list[int]) -> list[int]:
+    """Return increasing steps: in a run of few steps, two milestones may fall on one, and each must count."""
+    for i in range(1, len(steps)):
+        steps[i] = max(steps[i], steps[i - 1] + 1)
+    return steps
+
+
+def fingerprint(dataset: Dataset | Pairs) -> str:
     """Return a short mark of images and labels, to notice that a run would go on with other data."""
     images = zlib.crc32(dataset.images.tobytes())
     return f"{len(dataset)}-{zlib.crc32(dataset.labels.tobytes(), images):08x}"
