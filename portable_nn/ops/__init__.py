@@ -11,6 +11,10 @@ from .activation import sigmoid as sigmoid
 from .activation import silu as silu
 from .activation import softplus as softplus
 from .activation import tanh as tanh
+from .adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
+from .adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
+from .adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
+from .adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
 from .add_layer_norm import add_layer_norm as add_layer_norm
 from .add_layer_norm import add_layer_norm_grad as add_layer_norm_grad
 from .arithmetic import abs as abs
@@ -175,6 +179,8 @@ from .math import sqrt as sqrt
 from .math import square as square
 from .math import tan as tan
 from .math import trunc as trunc
+from .noisy_unit import gumbel_softmax as gumbel_softmax
+from .noisy_unit import rrelu as rrelu
 from .optim_step import adam_step as adam_step
 from .optim_step import average_step as average_step
 from .optim_step import lion_step as lion_step

@@ -7,7 +7,7 @@ from portable_nn.core.call import Call
 from portable_nn.core.dtypes import TAGS, DType
 from portable_nn.core.expression import compute_tag
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
 from . import norm_rows_cpu, plans
 from .norm import contiguous, flat_step, row_groups, row_size, stat_operand
@@ -57,7 +57,7 @@ def add_layer_norm(call: Call, profile: Profile) -> Plan:
     group, groups = row_groups(rows, length, profile)
     defines = _defines(x, group, weight, TB=TAGS[bias[1] if bias else x.dtype], BIAS=int(bias is not None), GRAD=0)
     sizes = tuple(Const("i64", v) for v in (rows, length, w_step, b_step))
-    args = (x_ref, residual_ref, w_ref, b_ref, Out(0), Out(1), *stats, *sizes, Const(compute_tag(TAGS[x.dtype]), eps))
+    args: tuple[Arg, ...] = (x_ref, residual_ref, w_ref, b_ref, Out(0), Out(1), *stats, *sizes, Const(compute_tag(TAGS[x.dtype]), eps))
     launches.append(Launch("pnn_add_layer_norm", "add_layer_norm.c", (groups,), (group,), args, defines))
     return Plan(tuple(launches), tuple(scratch))
 
