@@ -14,6 +14,7 @@ from .api import asarray as asarray
 from .api import backend_of as backend_of
 from .api import synchronize as synchronize
 from .api import to_numpy as to_numpy
+from .capture import capture as capture
 from .core import errors as errors
 from .core import tree as tree
 from .core.backend import Backend as Backend
@@ -52,7 +53,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "Backend", "Tape", "__version__", "asarray", "augment", "backend_of", "backends", "bfloat16", "data", "errors", "grad", "models",
+    "Backend", "Tape", "__version__", "asarray", "augment", "backend_of", "backends", "bfloat16", "capture", "data", "errors", "grad", "models",
     "nn", "ops", "optim", "random_key", "stop_gradient", "synchronize", "testing", "to_numpy", "train", "tree", "use_backend",
     "value_and_grad", "xp",
 ]  # fmt: skip

@@ -11,7 +11,9 @@ from .core import dtypes, selection
 from .core.array import Array, DeviceArray
 from .core.backend import Backend
 from .core.errors import ArgumentError, DTypeError
+from .core.number import Number
 from .core.op import foreign, host_backend
+from .core.recording import current as recording
 from .core.registry import find
 from .core.tape import Traced
 
@@ -59,7 +61,12 @@ def asarray(
         A backend or device that is not there.
     """
     wanted = None if dtype is None else dtypes.canonical(dtype)
+    recorder = recording.get()
+    if recorder is not None and (type(x) is DeviceArray or _is_foreign(x)):
+        x = recorder.lift(x)
     target = selection.default() if backend is None else backend if isinstance(backend, Backend) else selection.get(backend, device)
+    if isinstance(x, Number):
+        x = x.taken()
     if type(x) is Traced:
         return x if wanted in (None, x.dtype) else find("astype")(x, wanted)
     host: npt.NDArray[Any]
@@ -111,6 +118,9 @@ def to_numpy(x: Array) -> npt.NDArray[Any]:
     DeviceValueError
         If a kernel launched before met a value out of range (a label, an index), naming op and value.
     """
+    recorder = recording.get()
+    if recorder is not None:
+        recorder.refuse(f"the values of an array of shape {x.shape}" if hasattr(x, "shape") else "a value")
     if type(x) is DeviceArray:
         return x.backend.to_numpy(x)
     if isinstance(x, np.ndarray):

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import subscript
-from .errors import ArgumentError, ShapeError
+from .errors import ArgumentError, PortableNNError, ShapeError
+from .recording import current as recording
 from .registry import find
 
 if TYPE_CHECKING:
@@ -186,6 +187,9 @@ class DeviceArray(ArrayOperators):
     def _item(self, kind: str) -> Any:
         if self.spec.size != 1:
             raise ArgumentError(f"{kind}(): the array has shape {self.shape}; only one element converts to a Python {kind}")
+        recorder = recording.get()
+        if recorder is not None:
+            recorder.refuse(f"a Python {kind} from an array")
         return self.backend.to_numpy(self).reshape(()).item()
 
     def item(self) -> Any:
@@ -214,5 +218,8 @@ class DeviceArray(ArrayOperators):
         )
 
     def __repr__(self) -> str:
-        values = "" if self.spec.size > 64 else f"{self.backend.to_numpy(self).tolist()}, "
+        try:
+            values = "" if self.spec.size > 64 else f"{self.backend.to_numpy(self).tolist()}, "
+        except PortableNNError:  # an array without values: planned or recorded only
+            values = ""
         return f"DeviceArray({values}shape={self.shape}, dtype={self.dtype.name}, device={self.device!r})"

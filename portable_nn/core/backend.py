@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import NoKernel
+from .program import Program, Replay, replay_by_calls
 from .spec import Spec
 
 if TYPE_CHECKING:
@@ -106,6 +107,14 @@ class Backend(ABC):
         """Return a number that grows when `x` is written to in place."""
         del x
         return 0
+
+    def replay(self, program: Program) -> Replay:
+        """Make ready to run a captured step again and again; see `core.program`.
+
+        By default every call is prepared once, and a replay runs one after the other. A backend that places memory itself
+        gives the program one plan of it, binds every launch to fixed buffers, and may take the memory of donated inputs.
+        """
+        return replay_by_calls(self, program)
 
     def supports(self, dtype: np.dtype[Any]) -> bool:
         """Tell whether arrays of `dtype` can be stored and computed with."""

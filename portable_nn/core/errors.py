@@ -41,6 +41,10 @@ class StaleArray(PortableNNError, RuntimeError):
     """An array saved for the backward pass was mutated, or a tape was used after its backward pass."""
 
 
+class CaptureError(PortableNNError, RuntimeError):
+    """A step that cannot be captured, or a capture that does not fit what it is given."""
+
+
 class DeviceValueError(PortableNNError, ValueError):
     """A value that only the device could see (a label, an index) was out of range."""
 

@@ -20,6 +20,7 @@ from .backend import Backend, Prepared
 from .call import Call
 from .dtypes import canonical
 from .errors import ArgumentError, DTypeError, NoGradient, SettingError
+from .recording import current as _recording
 from .samples import Bad, Bench, Sample
 from .spec import WEAK, Spec, Weak
 from .tape import Tape, Traced
@@ -29,6 +30,7 @@ VjpRule = Callable[..., dict[str, Any]]
 
 SETTING, ARRAY, OPTIONAL, LIST = "setting", "array", "optional array", "list of arrays"
 WEAKLY, OPTIONAL_WEAKLY = "array or scalar", "optional array or scalar"
+_recorder = _recording.get  # bound here because every call passes it
 _CACHE_LIMIT = 4096  # prepared calls per op; a loop over ever new shapes must not grow without bound
 
 
@@ -145,6 +147,9 @@ class Op:
 
     def apply(self, args: tuple[Any, ...], kwargs: dict[str, Any], residuals: bool = False) -> tuple[tuple[Any, ...], Entry]:
         """Run the call; return its outputs (and residuals, if asked) and the entry that ran. Records on a tape."""
+        recorder = _recorder()
+        if recorder is not None:
+            args, kwargs = recorder.arguments(self, args, kwargs)
         key: list[Any] = [residuals]
         given: list[Any] = []
         owner: Backend | None = None

@@ -20,6 +20,7 @@ from types import ModuleType
 
 from .backend import Backend, Status
 from .errors import BackendError
+from .recording import current as recording
 from .version import VERSION
 
 # name -> (package, what to type to get it). The order is that of `auto`.
@@ -147,7 +148,10 @@ def resolve(wished: tuple[str, ...], device: str | None = None) -> Backend:
 
 
 def default() -> Backend:
-    """Return the backend on which new arrays are made."""
+    """Return the backend on which new arrays are made; inside a captured step, the one that records it."""
+    recorder = recording.get()
+    if recorder is not None:
+        return recorder.backend
     chosen = _chosen.get()
     if chosen is not None:
         return chosen[1]

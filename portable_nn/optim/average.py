@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..core import tree
+from ..core.number import smaller
 from .leaves import check
 
 
@@ -27,5 +28,5 @@ def average(averages: Any, values: Any, decay: float, step: int) -> Any:
         A decay outside [0, 1).
     """
     check("average: decay", 0 <= decay < 1, decay, "a number in [0, 1)")
-    kept = min(float(decay), (1.0 + step) / (10.0 + step))
+    kept = smaller(float(decay), (1.0 + step) / (10.0 + step))
     return tree.map(lambda a, v: ops.average_step(a, v, kept), averages, values)

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import ops
 from ..core import tree
+from ..core.number import plain_float
 from .leaves import Decays, State, check, check_decay, decay_of, update_leaves
 
 
@@ -25,7 +26,7 @@ class Lion:
 
     def update(self, params: Any, grads: Any, state: State, lr: float | None = None) -> tuple[Any, State]:
         """Return (params, state) one step on; `lr` in place of the optimiser's own."""
-        rate = float(self.lr if lr is None else lr)
+        rate = plain_float(self.lr if lr is None else lr)
         beta1, beta2 = (float(b) for b in self.betas)
 
         def one(p: Any, d: float, g: Any, m: Any) -> Any:

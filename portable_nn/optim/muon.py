@@ -14,6 +14,7 @@ from typing import Any
 from .. import ops
 from ..core import tree
 from ..core.array import Array
+from ..core.number import plain_float
 from .leaves import Decays, State, check, check_decay, decay_of, update_leaves
 from .optimizers import Adam
 
@@ -94,7 +95,7 @@ class Muon:
 
     def update(self, params: Any, grads: Any, state: State, lr: float | None = None) -> tuple[Any, State]:
         """Return (params, state) one step on; `lr` in place of the optimiser's own."""
-        rate = float(self.lr if lr is None else lr)
+        rate = plain_float(self.lr if lr is None else lr)
         order, matrices, rest = self._parts(params, grads)
         held = {n: row[0] for n, row in matrices.items()}
 

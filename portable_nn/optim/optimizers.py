@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from .. import ops
 from ..core import tree
+from ..core.number import plain_float
 from .leaves import Decays, State, check, check_decay, decay_of, update_leaves
 
 
@@ -51,7 +52,7 @@ class SGD:
 
     def update(self, params: Any, grads: Any, state: State, lr: float | None = None) -> tuple[Any, State]:
         """Return (params, state) one step on; `lr` in place of the optimiser's own."""
-        rate, momentum = float(self.lr if lr is None else lr), float(self.momentum)
+        rate, momentum = plain_float(self.lr if lr is None else lr), float(self.momentum)
         decay = decay_of(params, self.weight_decay, self.decays)
         if not self.momentum:
             plain = update_leaves(lambda p, d, g: (ops.sgd_step(p, g, rate, d),), params, decay, grads)
@@ -83,7 +84,7 @@ class Adam:
         """Return (params, state) one step on; `lr` in place of the optimiser's own."""
         step = state["step"] + 1
         beta1, beta2 = (float(b) for b in self.betas)
-        before = (float(self.lr if lr is None else lr), beta1, beta2, float(self.eps))
+        before = (plain_float(self.lr if lr is None else lr), beta1, beta2, float(self.eps))
         corrections = (1.0 - beta1**step, 1.0 - beta2**step)
 
         def one(p: Any, d: float, g: Any, m: Any, v: Any) -> Any:
