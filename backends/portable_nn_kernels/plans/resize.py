@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from portable_nn.core import dtypes
 from portable_nn.core.call import Call
 from portable_nn.core.geometry import is_channels_last
-from portable_nn.core.sampling import sampled
+from portable_nn.core.sampling import Sampling, sampled
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Const, Define, In, Launch, Out, Plan, Profile
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Scratch
 
 from . import plans
 from .copies import copy_launch
@@ -23,6 +25,8 @@ def interpolate(call: Call, profile: Profile) -> Plan:
     x, y = (made, call.spec(0)) if backward else (call.spec(0), made)
     size = y.shape[2:] if settings["scale_factor"] is None else None
     axes = sampled(call.op, x.shape[2:], size, settings["scale_factor"], settings["mode"], settings["align_corners"])
+    if profile.shape == "cpu" and (planes := _planes(call, axes, profile)):
+        return planes
     furthest = max((a.step * a.out + abs(a.shift) for a in axes), default=0)
     count, group = walk(profile, made)
     numbers = [*x.shape, *y.shape[2:], *x.strides, *y.strides]
@@ -34,6 +38,25 @@ def interpolate(call: Call, profile: Profile) -> Plan:
     )  # fmt: skip
     kernel = "pnn_resize_grad" if backward else "pnn_resize"
     return Plan((Launch(kernel, "resize.c", (count,), (group,), (In(0), Out(0), *(Const("i64", v) for v in numbers)), defines),))
+
+
+def _planes(call: Call, axes: Sequence[Sampling], profile: Profile) -> Plan | None:
+    """Return the plan for CPUs: a few planes per work-item, which keeps what each column reads in scratch."""
+    made, backward = call.outputs[0], call.op == "interpolate_grad"
+    x, y = (made, call.spec(0)) if backward else (call.spec(0), made)
+    real = dtypes.accumulator(made.dtype)
+    planes = made.shape[0] * made.shape[1]
+    if is_channels_last(made) or planes < profile.units or (backward and {x.dtype, y.dtype} != {real}) or max(x.shape[3], y.shape[3]) >= 2**31:
+        return None
+    groups = max(1, min(planes, 4 * profile.units, y.size // 2048))
+    scratch = [Spec((groups, y.shape[3]), dtypes.int32), Spec((groups, y.shape[3]), real)] + [Spec((groups, x.shape[3]), real)] * backward
+    numbers = [planes, x.shape[1], *x.shape[2:], *y.shape[2:], *x.strides, *y.strides]
+    for axis in axes:
+        numbers += [axis.step, axis.shift, axis.unit]
+    arguments: tuple[Arg, ...] = (In(0), Out(0), *(Scratch(i) for i in range(len(scratch))), *(Const("i64", v) for v in numbers))
+    defines: tuple[tuple[str, Define], ...] = (("T", dtypes.TAGS[made.dtype]), ("LINEAR", int(axes[0].linear)), ("GRAD", int(backward)))
+    kernel = "pnn_resize_grad_planes" if backward else "pnn_resize_planes"
+    return Plan((Launch(kernel, "resize_cpu.c", (groups,), (1,), arguments, defines),), tuple(scratch))
 
 
 @plans("pixel_shuffle", "pixel_unshuffle")
