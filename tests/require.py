@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 
-import pytest
+VARIABLE = "PORTABLE_NN_TEST_REQUIRE"
+
+
+def required(tool: str) -> bool:
+    """Tell whether the absence of a tool is a failure."""
+    return bool({name.strip() for name in os.environ.get(VARIABLE, "").split(",")} & {tool, "all"})
 
 
 def require(tool: str, missing: str) -> None:
     """Skip the test (or module) if `missing` says why a tool is not there; fail if the tool is required."""
+    import pytest
+
     if not missing:
         return
-    required = {name.strip() for name in os.environ.get("PORTABLE_NN_TEST_REQUIRE", "").split(",")}
-    if required & {tool, "all"}:
-        pytest.fail(f"PORTABLE_NN_TEST_REQUIRE asks for {tool}: {missing}", pytrace=False)
+    if required(tool):
+        pytest.fail(f"{VARIABLE} asks for {tool}: {missing}", pytrace=False)
     pytest.skip(f"{tool}: {missing}", allow_module_level=True)

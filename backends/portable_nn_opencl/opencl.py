@@ -61,7 +61,7 @@ class OpenCLBackend(TimedBackend):
         self.profile = profile or profile_of(found)
         self.context = cl.Context([found.device])
         self.queue = cl.CommandQueue(self.context)
-        self.programs = Programs(self.context, found)
+        self.programs = Programs(self.context, found, self.profile.float64)
         self.pool = Pool(self.queue)
         self.error_word = ErrorWord(self.context)
         self.events: list[tuple[str, str, int, Any]] | None = None

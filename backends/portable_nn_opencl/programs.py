@@ -22,6 +22,7 @@ from .devices import Found
 from .files import cache_folder, write_whole
 
 _DIGEST = 32
+_SWITCHES = ("PYOPENCL_BUILD_OPTIONS", "CL_CONFIG_", "POCL_")
 
 
 @cache
@@ -34,6 +35,11 @@ def _host() -> str:
         return platform.node()
 
 
+def _switches() -> list[str]:
+    """Return the environment's settings that change what a compiler makes: PyOpenCL's options, Intel's and PoCL's switches."""
+    return sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(_SWITCHES))
+
+
 class Programs:
     """The compiled programs of a context.
 
@@ -42,17 +48,19 @@ class Programs:
     context : pyopencl.Context
     found : Found
         Its one device.
+    float64 : bool
+        Whether text may compute in it; the profile says so.
     """
 
-    def __init__(self, context: Any, found: Found) -> None:
+    def __init__(self, context: Any, found: Found, float64: bool) -> None:
         device = found.device
         self._context, self._found, self._device = context, found, device
         self._kept: dict[tuple[str, tuple[tuple[str, Define], ...]], Any] = {}
-        self._first: tuple[tuple[str, Define], ...] = (("PNN_F64", 1),) if device.double_fp_config else ()
+        self._first: tuple[tuple[str, Define], ...] = (("PNN_F64", 1),) if float64 else ()
         self.options = ["-cl-std=CL1.2"]
         if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
             self.options.append("-cl-fp32-correctly-rounded-divide-sqrt")
-        self._salt = "\n".join([found.key, _host() if found.kind == "cpu" else "", *self.options])
+        self._salt = "\n".join([found.key, _host() if found.kind == "cpu" else "", *self.options, *_switches()])
         self.built = self.loaded = 0  # compiled from text, read from disk
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from ..core import selection
@@ -29,25 +30,29 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from ..testing import verify
-    from ..train.records import write_json
+    from ..testing import coverage, verify
+    from ..train.records import atomic_path
 
     wished = selection.wish() if options.backend is None else tuple(options.backend.split(","))
     backend = selection.resolve(wished, options.device)
     checks = verify.plan_checks(backend, options.names, options.quick)
     console = Console()
-    print(f"{len(checks)} checks on {backend.name}: {backend.device}")
-    shown = track(checks, "checking", console=console, transient=True, disable=not console.is_terminal)
-    results = verify.run_checks(shown)
-    made = verify.report(backend, results, verify.measure(backend), options.quick)
+    print(f"{len(checks)} checks on {backend.name}: {backend.device}", flush=True)
+    start = time.monotonic()
+    results = verify.run_checks(track(checks, "checking", console=console, transient=True, disable=not console.is_terminal))
+    made = verify.report(backend, results, verify.measure(backend), options.quick, time.monotonic() - start)
     slug = "".join(c if c.isalnum() else "-" for c in f"{backend.name}-{backend.device}").strip("-").lower()
     path = Path(options.out or f"verify-{slug}.json")
-    write_json(path, made)
-    counts = made["counts"]
-    for name, tally in results.items():
-        if tally["failed"]:
-            print(f"FAILED {name}: {tally['failed']} of {tally['failed'] + tally['passed']}; {tally['reasons'][0]}")
+    with atomic_path(path) as part:
+        part.write_text(coverage.record_text(made), encoding="utf-8")
+    for failure in results.failures:
+        print(f"FAILED {failure}")
     for name, rate in made["rates"].items():
         print(f"{name}: {rate:,}")
-    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; report in {path}")
-    return 1 if counts["failed"] else 0
+    for reason, times in sorted(results.skips.items(), key=lambda item: -item[1]):
+        print(f"skipped {times}: {reason}")
+    totals = made["totals"]
+    print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped in {made['seconds']:.0f} s; report in {path}")
+    if not options.names and coverage.state_of(made) == "hardware":
+        print("please contribute it: docs/reference/devices/README.md says how")
+    return 1 if totals["failed"] else 0

@@ -1,12 +1,14 @@
-"""verify: every op's checks on one device, with bandwidth and GEMM rate, as a report that can be contributed."""
+"""verify: every op's checks on one device, with bandwidth and GEMM rate, as a report that can be contributed.
+
+The same checks, counted in the same way, are the rungs of the verification ladder (tests/ladder).
+"""
 
 from __future__ import annotations
 
 import platform
 import statistics
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -26,25 +28,60 @@ from .check import check_op
 from .gradient import check_gradient
 from .suite import gradient_dtypes
 
+FORMAT = 2
+"""Of reports and of the ladder's records; 2 counts per op, direction and dtype in nested tables."""
+
 _COPY_BYTES = (1 << 20, 16 << 20, 64 << 20)
 _GEMM = (256, 1024)
 _ROUNDS = 9
+_STATES = ("passed", "failed", "skipped")
+_TOLD = 500  # characters of a fault's message that are kept
+
+Counts = dict[str, dict[str, dict[str, list[int]]]]
+"""op -> direction ("forward", "gradient") -> dtype -> [passed, failed, skipped]."""
 
 
 @dataclass
-class Tally:
-    """What became of the checks of one op in one dtype and direction."""
+class Results:
+    """What became of checks: counts, the message of every failure, and how often each reason to skip was given."""
 
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
-    reasons: list[str] = field(default_factory=list)
+    counts: Counts = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    skips: dict[str, int] = field(default_factory=dict)
 
-    def add(self, state: str, reason: str = "") -> None:
-        """Count one check; keep the first reasons, they are what a maintainer reads."""
-        setattr(self, state, getattr(self, state) + 1)
-        if reason and reason not in self.reasons and len(self.reasons) < 5:
-            self.reasons.append(reason)
+    def add(self, check: Check, state: str, reason: str = "") -> None:
+        """Count one check."""
+        self.row(check.op, check.direction, check.dtype)[_STATES.index(state)] += 1
+        if state == "failed":
+            self.failures.append(f"{check.op}/{check.direction}/{check.dtype} {check.sample}: {reason}"[:_TOLD])
+        elif state == "skipped":
+            self.skips[reason] = self.skips.get(reason, 0) + 1
+
+    def row(self, op: str, direction: str, dtype: str) -> list[int]:
+        """Return the three counts of an op, direction and dtype, made if they are not there."""
+        return self.counts.setdefault(op, {}).setdefault(direction, {}).setdefault(dtype, [0, 0, 0])
+
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Add results in the form of `asdict`."""
+        for op, direction, dtype, counts in rows(other["counts"]):
+            mine = self.row(op, direction, dtype)
+            mine[:] = [a + b for a, b in zip(mine, counts, strict=True)]
+        self.failures += other["failures"]
+        for reason, times in other["skips"].items():
+            self.skips[reason] = self.skips.get(reason, 0) + times
+
+    def totals(self) -> dict[str, int]:
+        """Return how many checks passed, failed and were skipped."""
+        every = [counts for *_, counts in rows(self.counts)]
+        return {state: sum(c[i] for c in every) for i, state in enumerate(_STATES)}
+
+
+def rows(counts: Counts) -> Iterator[tuple[str, str, str, list[int]]]:
+    """Yield (op, direction, dtype, [passed, failed, skipped])."""
+    for op, directions in counts.items():
+        for direction, dtypes in directions.items():
+            for dtype, found in dtypes.items():
+                yield op, direction, dtype, found
 
 
 @dataclass(frozen=True)
@@ -58,41 +95,43 @@ class Check:
     run: Callable[[], object]
 
 
+def checks_of(op: Op, backend: Backend, samples: int | None = None) -> list[Check]:
+    """Return the checks of an op: its first `samples` samples (all by default) x dtype x direction."""
+    checks = []
+    for sample in op.samples[:samples]:
+        checks += [
+            Check(op.name, "forward", dtype, sample.name, partial(check_op, op, sample, dtype, backend))
+            for dtype in dtypes_of(op, sample)
+        ]
+        checks += [
+            Check(op.name, "gradient", dtype, sample.name, partial(check_gradient, op, sample, backend, dtype))
+            for dtype in gradient_dtypes(op, sample)
+        ]
+    return checks
+
+
 def plan_checks(backend: Backend, names: Sequence[str] = (), quick: bool = False) -> list[Check]:
     """Return the checks of `names` (every op by default); `quick` takes the first sample of each op only."""
     import_module("portable_nn.ops")
     ops: list[Op] = [registry.find(name) for name in names] if names else [registry.OPS[n] for n in sorted(registry.OPS)]
-    checks = []
-    for op in ops:
-        for sample in op.samples[:1] if quick else op.samples:
-            checks += [
-                Check(op.name, "forward", dtype, sample.name, partial(check_op, op, sample, dtype, backend))
-                for dtype in dtypes_of(op, sample)
-            ]
-            checks += [
-                Check(op.name, "gradient", dtype, sample.name, partial(check_gradient, op, sample, backend, dtype))
-                for dtype in gradient_dtypes(op, sample)
-            ]
-    return checks
+    return [check for op in ops for check in checks_of(op, backend, 1 if quick else None)]
 
 
-def run_checks(checks: Iterable[Check], advance: Callable[[Check], None] = lambda check: None) -> dict[str, dict[str, Any]]:
-    """Run the checks; return, per ``op/direction/dtype``, what passed, failed and was skipped, and why."""
-    tallies: dict[str, Tally] = defaultdict(Tally)
+def run_checks(checks: Iterable[Check]) -> Results:
+    """Run the checks, each to its end whatever became of those before."""
+    results = Results()
     for check in checks:
-        advance(check)
-        tally = tallies[f"{check.op}/{check.direction}/{check.dtype}"]
         try:
             check.run()
         except (SkipTest, NoKernel) as reason:
-            tally.add("skipped", str(reason).partition("\n")[0])
+            results.add(check, "skipped", str(reason).partition("\n")[0])
         except (AssertionError, PortableNNError) as fault:
-            tally.add("failed", f"{check.sample}: {type(fault).__name__}: {fault}"[:500])
+            results.add(check, "failed", f"{type(fault).__name__}: {fault}")
         except Exception as fault:  # a driver's own error on one kernel must not lose the report of the others
-            tally.add("failed", f"{check.sample}: {type(fault).__module__}.{type(fault).__name__}: {fault}"[:500])
+            results.add(check, "failed", f"{type(fault).__module__}.{type(fault).__name__}: {fault}")
         else:
-            tally.add("passed")
-    return {name: asdict(tally) for name, tally in tallies.items()}
+            results.add(check, "passed")
+    return results
 
 
 def _median_seconds(backend: Backend, launch: Callable[[], object]) -> float:
@@ -122,19 +161,24 @@ def measure(backend: Backend) -> dict[str, float]:
     return rates
 
 
-def report(backend: Backend, results: dict[str, dict[str, Any]], rates: dict[str, float], quick: bool) -> dict[str, Any]:
-    """Return the report: device, driver, versions, date, rates and every tally."""
+def system() -> dict[str, str]:
+    """Return the versions a result depends on beside the device and its driver."""
+    return {"python": platform.python_version(), "platform": platform.platform(), "numpy": np.__version__}
+
+
+def report(backend: Backend, results: Results, rates: dict[str, float], quick: bool, seconds: float = 0.0) -> dict[str, Any]:
+    """Return the report: device, driver, versions, date, rates and all results. `coverage.fault_of` says what one must hold."""
     device = backend.devices()[0]
-    counts = {state: sum(r[state] for r in results.values()) for state in ("passed", "failed", "skipped")}
     return {
-        "format": 1,
+        "format": FORMAT,
         "portable_nn": VERSION,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "backend": backend.name,
         "device": asdict(device),
-        "system": {"python": platform.python_version(), "platform": platform.platform(), "numpy": np.__version__},
+        "system": system(),
         "quick": quick,
-        "counts": counts,
+        "seconds": round(seconds, 1),
+        "totals": results.totals(),
         "rates": rates,
-        "results": results,
+        **asdict(results),
     }

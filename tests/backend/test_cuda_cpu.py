@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from conftest import BACKENDS
 from cuda_cpu import build
+from cuda_cpu.environment import sanitized as environment_of_sanitizers
 from require import require
 
 import portable_nn.ops  # noqa: F401 - fills the registry
@@ -136,27 +137,11 @@ def test_wrong_arguments_are_refused() -> None:
 # -- sanitizers --------------------------------------------------------------------------------------------------------
 
 
-def sanitizers() -> tuple[dict[str, str], str]:
-    """Return the environment of a process whose kernels are sanitized, or why there is none."""
-    if build.missing():
-        return {}, build.missing()
-    found = []
-    for name in ("libasan.so", "libubsan.so"):
-        done = subprocess.run([str(build.compiler()), f"-print-file-name={name}"], capture_output=True, text=True, check=True)
-        found.append(done.stdout.strip())
-        if not Path(found[-1]).is_absolute():
-            return {}, f"g++ has no {name}"
-    # Fibers change stacks behind the sanitizer's back, and Python never frees everything.
-    options = "detect_leaks=0:detect_stack_use_after_return=0:halt_on_error=1:verify_asan_link_order=0"
-    paths = os.pathsep.join(str(ROOT / p) for p in ("", "backends", "tests"))
-    return {**os.environ, "LD_PRELOAD": " ".join(found), "ASAN_OPTIONS": options, "PYTHONPATH": paths}, ""
-
-
 def sanitized(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment, why = sanitizers()
+    environment, why = environment_of_sanitizers()
     require("asan", why)
     command = [sys.executable, "-m", "cuda_cpu.sanitize", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT, timeout=1500)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, cwd=ROOT, timeout=1500)
 
 
 @pytest.mark.slow

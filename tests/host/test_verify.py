@@ -5,7 +5,7 @@ import json
 from portable_nn.cli import main
 from portable_nn.core import selection
 from portable_nn.core.errors import NoKernel
-from portable_nn.testing import verify
+from portable_nn.testing import coverage, verify
 
 
 def test_report_of_two_ops(tmp_path, capsys):
@@ -13,8 +13,9 @@ def test_report_of_two_ops(tmp_path, capsys):
     assert main(["verify", "relu", "softmax", "--backend", "numpy", "--quick", "--out", str(path)]) == 0
     made = json.loads(path.read_text())
     assert made["backend"] == "numpy"
-    assert made["counts"]["failed"] == 0
-    assert made["results"]["softmax/gradient/float64"]["passed"] == 1
+    assert made["totals"]["failed"] == 0
+    assert made["counts"]["softmax"]["gradient"]["float64"] == [1, 0, 0]
+    assert not coverage.fault_of(made)
     assert made["rates"]["matmul 256 (GFLOP/s)"] > 0
     assert f"report in {path}" in capsys.readouterr().out
 
@@ -31,9 +32,10 @@ def test_faults_are_counted_and_the_rest_still_runs():
 
     runs = {"a": wrong, "b": absent, "c": broken, "d": lambda: None}
     checks = [verify.Check("op", "forward", "float32", name, run) for name, run in runs.items()]
-    tally = verify.run_checks(checks)["op/forward/float32"]
-    assert (tally["passed"], tally["failed"], tally["skipped"]) == (1, 2, 1)
-    assert any("values differ" in reason for reason in tally["reasons"])
+    results = verify.run_checks(checks)
+    assert results.counts == {"op": {"forward": {"float32": [1, 2, 1]}}}
+    assert results.failures == ["op/forward/float32 a: AssertionError: values differ", "op/forward/float32 c: builtins.RuntimeError: driver"]
+    assert results.skips == {"no kernel": 1}
 
 
 def test_an_unknown_op_is_named(capsys):

@@ -1,0 +1,133 @@
+"""`python -m ladder`: run rungs of the verification ladder and write docs/reference/coverage/<rung>.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from require import VARIABLE, required
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import portable_nn.ops  # noqa: F401 - fills the registry
+from portable_nn.core.registry import OPS, find
+from portable_nn.core.version import VERSION
+from portable_nn.testing.coverage import fault_of, record_text
+from portable_nn.testing.verify import FORMAT, Results, system
+
+from . import pool
+from .rungs import ROOT, RUNGS, STEPS, Rung, commit, machine, named
+
+OUT = ROOT / "docs" / "reference" / "coverage"
+EXAMPLES = """examples:
+  python -m ladder                     every rung, as CI does (.ci/run ladder)
+  python -m ladder a d                 the rungs of two steps
+  python -m ladder pocl --ops conv2d softmax --samples all
+  python -m ladder cuda-forward --resume
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m ladder", description="Run the verification ladder: every op on every backend, as far as this machine can tell.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    made.add_argument("rungs", nargs="*", metavar="RUNG", help="names of rungs, or letters of steps; all by default")
+    made.add_argument("--list", action="store_true", help="name the rungs, and say which cannot run here")
+    made.add_argument("--ops", nargs="+", metavar="OP", default=[], help="only these ops; nothing is recorded")
+    made.add_argument("--samples", default="", metavar="N", help="samples of each op, or 'all'; each rung has its own default")
+    made.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="processes at a time (one per core, up to four)")
+    made.add_argument("--resume", action="store_true", help="go on with rungs that were interrupted at this commit")
+    made.add_argument("--out", type=Path, default=OUT, help="where the records go (docs/reference/coverage)")
+    return made
+
+
+def journal(rung: Rung) -> Path:
+    """Return the file that keeps what a rung has done so far."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "portable_nn" / "ladder" / f"{rung.name}.jsonl"
+
+
+def earlier(rung: Rung, head: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the results of an interrupted run with the same commit, tool and selection."""
+    try:
+        lines = [json.loads(line) for line in journal(rung).read_text().splitlines()]
+    except (OSError, ValueError):
+        return []
+    return lines[1:] if lines and lines[0] == head else []
+
+
+def run(rung: Rung, ops: list[str], samples: int | None, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Run a rung; return its record."""
+    began, start = datetime.now(UTC), time.monotonic()
+    head = {"rung": rung.name, "commit": commit(), "tool": rung.version(), "samples": samples, "ops": ops}
+    found = earlier(rung, head) if options.resume else []
+    path = journal(rung)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in (head, *found)))
+    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar, path.open("a") as kept:
+        task = bar.add_task(rung.name, total=len(ops), completed=len(found), now="")
+        left = [op for op in ops if op not in {line["op"] for line in found}]
+        for line in pool.run(rung, left, samples, max(options.jobs, 1), lambda op: bar.update(task, now=op)):
+            found.append(line)
+            kept.write(json.dumps(line) + "\n")
+            kept.flush()
+            bar.advance(task)
+    results = Results()
+    for line in sorted(found, key=lambda line: str(line["op"])):
+        results.merge(line)
+    path.unlink()
+    return {
+        "format": FORMAT, "rung": rung.name, "step": rung.step, "title": rung.title, "backend": rung.backend, "state": rung.state,
+        "date": began.isoformat(timespec="seconds"), "commit": head["commit"], "portable_nn": VERSION, "tool": head["tool"],
+        "machine": machine(), "system": system(), "samples": samples, "left_out": rung.left_out,
+        "seconds": round(time.monotonic() - start, 1), "process_seconds": round(sum(line["seconds"] for line in found), 1),
+        "slowest": {line["op"]: round(line["seconds"]) for line in sorted(found, key=lambda line: -line["seconds"])[:5]},
+        "totals": results.totals(), **asdict(results),
+    }  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the ladder; return 1 if a check failed or a required tool is missing."""
+    options = parser().parse_args(arguments)
+    console = Console()
+    rungs = named(options.rungs)
+    if options.list:
+        for rung in rungs:
+            print(f"{rung.step}  {rung.name:<18} {rung.title}{f'  [not here: {why}]' if (why := rung.missing()) else ''}")
+        return 0
+    ops = sorted(op for op in ([find(name).name for name in options.ops] or OPS) if OPS[op].samples)
+    bad = 0
+    start = time.monotonic()
+    for rung in rungs:
+        why = rung.missing()
+        if why:
+            state = "FAILED" if required(rung.tool) else "skipped"
+            bad += required(rung.tool)
+            print(f"{rung.step}  {rung.name:<18} {state}: {why}{f' ({VARIABLE} asks for {rung.tool})' if state == 'FAILED' else ''}", flush=True)
+            continue
+        samples = rung.samples if not options.samples else None if options.samples == "all" else int(options.samples)
+        record = run(rung, ops, samples, options, console)
+        totals = record["totals"]
+        print(f"{rung.step}  {rung.name:<18} {totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped in {record['seconds']:.0f} s", flush=True)
+        for failure in record["failures"]:
+            print(f"   FAILED {failure}")
+        bad += bool(record["failures"])
+        assert not (fault := fault_of(record)), fault
+        if not options.ops:
+            options.out.mkdir(parents=True, exist_ok=True)
+            (options.out / f"{rung.name}.json").write_text(record_text(record), encoding="utf-8")
+    print(f"{len(rungs)} of {len(RUNGS)} rungs on {len(STEPS)} steps in {(time.monotonic() - start) / 60:.0f} min{'; nothing recorded, because not every op ran' if options.ops else ''}")
+    return min(bad, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""The process of a rung: `python -m ladder.child RUNG SAMPLES` reads names of ops, and writes what became of each as a line of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from dataclasses import asdict
+
+import numpy as np
+
+import portable_nn.ops  # noqa: F401 - fills the registry
+from portable_nn.core.registry import OPS
+from portable_nn.testing.verify import run_checks
+
+from .rungs import RUNGS
+from .runners import checks_for
+
+
+def main() -> None:
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what drivers and compilers print is not for the reader of our lines
+    rung, samples = RUNGS[sys.argv[1]], int(sys.argv[2]) or None
+    checks = checks_for(rung.runner, rung.arguments)
+    warnings.simplefilter("ignore")
+    np.seterr(all="ignore")  # samples hold NaN, and some casts overflow on purpose
+    for line in sys.stdin:
+        op, start = OPS[line.strip()], time.monotonic()
+        results = run_checks(checks(op, samples))
+        print(json.dumps({"op": op.name, "seconds": round(time.monotonic() - start, 2), **asdict(results)}), file=told, flush=True)
+
+
+if __name__ == "__main__":
+    main()

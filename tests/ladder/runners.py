@@ -1,0 +1,231 @@
+"""Runners: what a rung does with an op. Each returns the function that lists an op's checks; called in the rung's own process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from math import prod
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+import numpy as np
+
+from portable_nn.core import selection
+from portable_nn.core.backend import Backend
+from portable_nn.core.op import Op
+from portable_nn.core.samples import Sample
+from portable_nn.testing.cases import drawn, dtypes_of, place, seed_of
+from portable_nn.testing.check import check_op
+from portable_nn.testing.verify import Check, checks_of
+
+Checks = Callable[[Op, int | None], list[Check]]
+PROGRAMS = 200  # kept in the process; a CPU runtime holds about a megabyte for each
+THREADS = 1500  # of a call in numba's simulator: a second or two
+LARGEST = 3000  # elements of all operands in Oclgrind, which does some hundred thousand operations per second
+
+
+def _on(backend: Backend) -> Checks:
+    """Return what lists all checks of an op on a backend, and forgets programs now and then."""
+
+    def checks(op: Op, samples: int | None) -> list[Check]:
+        programs = getattr(backend, "programs", None)
+        if hasattr(programs, "forget") and len(programs) > PROGRAMS:  # type: ignore[arg-type]
+            programs.forget()  # type: ignore[union-attr]
+        return checks_of(op, backend, samples)
+
+    return checks
+
+
+def _representative(op: Op, sample: Sample) -> tuple[str, ...]:
+    """Return float32, or else the first dtype the sample takes: for rungs where time allows one."""
+    legal = dtypes_of(op, sample)
+    return ("float32",) if "float32" in legal else legal[:1]
+
+
+def _opencl_backend(part: str, shape: str) -> Any:
+    from portable_nn_opencl.devices import found
+    from portable_nn_opencl.opencl import OpenCLBackend
+    from portable_nn_opencl.profile import profile_of
+
+    device = next(d for d in found() if part in d.platform.lower())
+    seen = profile_of(device)
+    made = {
+        "cpu": replace(seen, shape="cpu", vector=max(seen.vector, 4)),
+        "gpu": replace(seen, shape="gpu", vector=1, local_bytes=32 * 1024),
+        "limits": replace(seen, shape="gpu", vector=1, group_limit=128, local_bytes=16 * 1024, float64=False, float16=False),
+    }[shape]
+    return OpenCLBackend(device, made)
+
+
+def opencl(part: str, shape: str) -> Checks:
+    """Return the checks on an OpenCL platform, with kernels of a shape ("limits": of a small GPU)."""
+    return _on(_opencl_backend(part, shape))
+
+
+def opencl_gpu() -> Checks:
+    """Return the checks on the first OpenCL GPU."""
+    from portable_nn_opencl.devices import choose
+    from portable_nn_opencl.opencl import OpenCLBackend
+
+    return _on(OpenCLBackend(choose("gpu")))
+
+
+def named(name: str) -> Checks:
+    """Return the checks on a backend of the library, on its own choice of device."""
+    return _on(selection.get(name))
+
+
+def cuda_cpu(order: str) -> Checks:
+    """Return the checks of the CUDA text on fibers, in an order of threads."""
+    from cuda_cpu.engine import CudaOnCpu
+
+    return _on(CudaOnCpu(order))
+
+
+def numba_cpu() -> Checks:
+    """Return the checks of numba's kernels on fibers; the order alternates, and two runs of each call must agree."""
+    from numba_cpu.engine import NumbaOnCpu
+
+    return _on(NumbaOnCpu("alternate"))
+
+
+def sanitized() -> Checks:
+    """Return calls whose arrays end where the sanitizer sees it; a fault ends the process. Values are not compared."""
+    from cuda_cpu.engine import CudaOnCpu
+    from cuda_cpu.sanitize import place as exactly
+
+    backend = CudaOnCpu("alternate", sanitized=True)
+
+    def run(op: Op, sample: Sample, dtype: str) -> None:
+        given = drawn(sample, dtype, seed_of(op.name, sample.name, dtype))
+        op._cache.clear()
+        with selection.use_backend(backend):
+            there = given.map(partial(exactly, backend), np.ndarray)
+            op.apply(there.args, dict(there.settings), bool(op.residuals))
+            backend.synchronize()
+        op._cache.clear()
+
+    return partial(_forward, run)
+
+
+def _forward(run: Callable[[Op, Sample, str], None], op: Op, samples: int | None) -> list[Check]:
+    return [
+        Check(op.name, "forward", dtype, sample.name, partial(run, op, sample, dtype))
+        for sample in op.samples[:samples]
+        for dtype in _representative(op, sample)
+    ]
+
+
+def simulator() -> Checks:
+    """Return, per op, its first sample that launches few threads; checked in numba's simulator."""
+    from portable_nn_kernels.launch import Launch
+    from portable_nn_numba.simulator import SimulatedBackend
+
+    class Counting(SimulatedBackend):
+        """Refuses calls that would take long."""
+
+        threads = 0
+
+        def bind(self, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:
+            self.threads += prod(launch.groups) * prod(launch.size)
+            if self.threads > THREADS:
+                raise SkipTest(f"more than {THREADS} threads")
+            return super().bind(launch, slots)
+
+    backend = Counting()
+
+    def run(op: Op) -> None:
+        reason = "it has no sample"
+        for sample in op.samples:
+            for dtype in _representative(op, sample):
+                backend.threads = 0
+                try:
+                    with selection.use_backend(backend):
+                        check_op(op, sample, dtype, backend)
+                except SkipTest as skip:
+                    reason = str(skip)
+                    continue
+                if backend.threads:  # a view, or an empty output, launches nothing
+                    return
+        raise SkipTest(reason if backend.threads else "it launches nothing")
+
+    def checks(op: Op, samples: int | None) -> list[Check]:
+        dtype = next((d for sample in op.samples for d in _representative(op, sample)), "float32")
+        return [Check(op.name, "forward", dtype, "the first that launches few threads", partial(run, op))]
+
+    return checks
+
+
+def offline(vendor: str) -> Checks:
+    """Return, per dtype of an op, the compile of the programs its samples launch, each for one target in turn."""
+    from zlib import crc32
+
+    from offline import VENDORS
+    from offline.programs import collect
+    from offline.table import Known
+    from offline.target import profile
+
+    compiler = VENDORS[vendor]
+    known = Known(compiler)
+    made: dict[str, list[Any]] = {}
+
+    def run(op: Op, dtype: str) -> None:
+        key = f"{op.name}/{dtype}"
+        if key not in made:
+            made[key] = collect(profile(compiler.NAME, compiler.TARGETS[0]), (dtype,), (op.name,))
+        for program in made[key]:
+            at = crc32(repr((program.source, program.defines)).encode()) % len(compiler.TARGETS)
+            known.compiled(program, compiler.TARGETS[at])
+
+    def checks(op: Op, samples: int | None) -> list[Check]:
+        found = dict.fromkeys(dtype for sample in op.samples[:samples] for dtype in dtypes_of(op, sample))
+        return [Check(op.name, "forward", dtype, "every program", partial(run, op, dtype)) for dtype in found]
+
+    return checks
+
+
+# -- Oclgrind -------------------------------------------------------------------------------------------------------------
+
+
+def oclgrind() -> Checks:
+    """Return calls in Oclgrind, CPU-shaped and GPU-shaped, after each of which its log must be empty.
+
+    Operands are written by the host, and nothing is poisoned, because a poisoned byte counts as initialised.
+    """
+    from .oclgrind import faults_in
+
+    backends = {shape: _opencl_backend("oclgrind", shape) for shape in ("cpu", "gpu")}
+    backends["cpu"].profile = replace(backends["cpu"].profile, vector=16)
+    log = Path(os.environ["OCLGRIND_LOG"])
+
+    def run(shape: str, op: Op, sample: Sample, dtype: str) -> None:
+        backend = backends[shape]
+        host = drawn(sample, dtype, 0)
+        if sum(x.size for x in host.arrays()) > LARGEST:
+            raise SkipTest(f"more than {LARGEST} elements: an hour in the simulator")
+        log.write_text("")
+        given = host.map(lambda x: backend.from_numpy(x) if x.flags.c_contiguous else place(x, backend).array, np.ndarray)
+        op._cache.clear()
+        with selection.use_backend(backend):
+            outputs, _ = op.apply(given.args, dict(given.settings), bool(op.residuals))
+            for output in outputs:
+                backend.to_numpy(output)
+        op._cache.clear()
+        faults = faults_in(log.read_text(errors="replace"))
+        assert not faults, f"{shape}-shaped: {faults}"
+
+    def checks(op: Op, samples: int | None) -> list[Check]:
+        few = 1 if op.expression is not None else samples  # elementwise ops share one plan
+        return [check for shape in backends for check in _forward(partial(run, shape), op, few)]
+
+    return checks
+
+
+@cache
+def checks_for(runner: str, arguments: tuple[str, ...]) -> Checks:
+    """Return what lists the checks of an op for a rung's runner."""
+    made: Checks = globals()[runner](*arguments)
+    return made
