@@ -24,18 +24,19 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit code."""
-    from ..train import fit
+    from ..train import Evaluation, fit
     from ..train.config import FIELDS, from_arguments
     from ..train.progress import Silent, by_terminal
 
     progress = Silent() if options.quiet else by_terminal()
     if options.resume is None:
-        result = fit(from_arguments(options), progress=progress)
+        result = fit(config=from_arguments(options), progress=progress)
     else:
         if getattr(options, "config", None) is not None:
             raise ArgumentError("--config was given with --resume, but a resumed run keeps its own settings; leave it out")
         given = {name: value for name, value in vars(options).items() if name in FIELDS}
         result = fit(resume=options.resume, progress=progress, **given)
+    assert isinstance(result.evaluation, Evaluation)  # what the settings name is labelled
     wrong = int(result.evaluation.confusion.sum() - result.evaluation.confusion.trace())
     total = int(result.evaluation.confusion.sum())
     rate = "" if result.images_per_second != result.images_per_second else f", {result.images_per_second:,.0f} images/s"

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file that is whole or absent, holding all that a run needs to go on.
 
-`checkpoint.safetensors` has the model (``model.conv1.weight``), the optimiser (``optimizer.exp_avg.conv1.weight``) and,
-as JSON in its header, where the run stands. `model.safetensors` has the model alone under PyTorch's names, with what
+`checkpoint.safetensors` has the model (``model.conv1.weight``), the optimiser (``optimizer.exp_avg.conv1.weight``),
+averages of weights and the loss scale where there are any, and, as JSON in its header, where the run stands. `model.safetensors` has the model alone under PyTorch's names, with what
 is needed to use it (model name, image shape, classes, normalisation) as JSON in its header.
 """
 
@@ -28,7 +28,7 @@ from ..nn import Module, load_state_dict, state_dict
 from .records import write_bytes
 from .step import TrainState
 
-CHECKPOINT, MODEL, HEADER = "checkpoint.safetensors", "model.safetensors", "portable_nn"
+CHECKPOINT, MODEL, BEST, HEADER = "checkpoint.safetensors", "model.safetensors", "best.safetensors", "portable_nn"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -119,6 +119,7 @@ def write_checkpoint(run: Path, state: TrainState, position: Position, data: str
     numbers = {name: value for name, value in named.items() if isinstance(value, int | float)}
     arrays = _host(state_dict(state.model), "model.")
     arrays |= _host({name: value for name, value in named.items() if name not in numbers}, "optimizer.")
+    arrays |= _host(state.averages, "averages.") | _host(state.scale, "scale.")
     _write(run / CHECKPOINT, arrays, {"position": asdict(position), "optimizer": numbers, "data": data, "version": VERSION})
 
 
@@ -150,7 +151,14 @@ def read_checkpoint(run: Path, fresh: TrainState, data: str) -> tuple[TrainState
         if found is None:
             raise RunError(f"{path}: lacks optimizer.{name}; resume with the optimizer the run began with")
         leaves.append(found if isinstance(leaf, int | float) else asarray(found))
-    return TrainState(model, tree.unflatten(fresh.optimizer, leaves), position.step), position
+    more = {}
+    for part, setting in (("averages", "ema"), ("scale", "precision")):
+        more[part] = {name: arrays.get(f"{part}.{name}") for name in getattr(fresh, part)}
+        for name, x in more[part].items():
+            if x is None:
+                raise RunError(f"{path}: lacks {part}.{name}; resume with the {setting} the run began with")
+        more[part] = {name: asarray(x) for name, x in more[part].items()}
+    return TrainState(model, tree.unflatten(fresh.optimizer, leaves), position.step, **more), position
 
 
 def load_into(model: Module, weights: Arrays, path: Path) -> Module:
@@ -162,14 +170,14 @@ def load_into(model: Module, weights: Arrays, path: Path) -> Module:
     return loaded.to()
 
 
-def write_model(run: Path, model: Module, info: ModelInfo) -> Path:
-    """Write `model.safetensors` of a run folder, with PyTorch's names."""
-    path = run / MODEL
+def write_model(run: Path, model: Module, info: ModelInfo, name: str = MODEL) -> Path:
+    """Write `model.safetensors` of a run folder, or another file of it, with PyTorch's names."""
+    path = run / name
     _write(path, _host(state_dict(model)), info.to_dict())
     return path
 
 
-def read_model(run: str | Path, model: Module | None = None) -> tuple[Module, ModelInfo]:
+def read_model(run: str | Path, model: Module | None = None, *, best: bool = False) -> tuple[Module, ModelInfo]:
     """Read a trained model on the chosen backend.
 
     Parameters
@@ -178,6 +186,8 @@ def read_model(run: str | Path, model: Module | None = None) -> tuple[Module, Mo
         A run folder, or a `model.safetensors`.
     model : Module, optional
         For a model that is not in `portable_nn.models`: one made with the settings of training.
+    best : bool
+        Of a run folder, the model with the best reading of the test set in place of the last.
 
     Returns
     -------
@@ -191,7 +201,7 @@ def read_model(run: str | Path, model: Module | None = None) -> tuple[Module, Mo
     """
     path = Path(run).expanduser()
     if path.is_dir():
-        path = path / MODEL
+        path = path / (BEST if best else MODEL)
     arrays, header = _read(path)
     try:
         info = ModelInfo.from_dict(header)

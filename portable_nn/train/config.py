@@ -20,8 +20,11 @@ from ..augment import parse
 from ..core.errors import SettingError
 from .records import write_json
 
-OPTIMIZERS = ("adamw", "sgd")
-SCHEDULES = ("cosine", "constant", "linear")
+OPTIMIZERS = ("adamw", "sgd", "lion", "muon")
+SCHEDULES = ("cosine", "constant", "linear", "step", "one-cycle")
+PRECISIONS = ("float32", "bfloat16", "float16")
+VIEWS = ("none", "flip", "shift", "flip+shift")
+MONITORS = ("accuracy", "loss")
 ON_ERROR = ("raise", "skip")
 
 
@@ -57,16 +60,36 @@ class TrainConfig:
     augment: str = setting("", "augmentations on the device, in order, such as flip,crop:4; `portable-nn show-augment` draws them")
     mixup: float = setting(0.0, "alpha of mixup, 0: none")
     cutmix: float = setting(0.0, "alpha of cutmix, 0: none; with both, each step takes one of them")
-    optimizer: str = setting("adamw", "adamw or sgd", OPTIMIZERS)
+    accumulate: int = setting(1, "batches whose gradients are averaged before one step of the optimizer")
+    optimizer: str = setting("adamw", "adamw, sgd, lion, or muon (with adamw for what is no hidden matrix)", OPTIMIZERS)
     lr: float = setting(0.005, "learning rate at its highest")
-    momentum: float = setting(0.9, "momentum of sgd; adamw does not use it")
-    weight_decay: float = setting(0.01, "decay of weights per step and learning rate (adamw), or L2 penalty (sgd)")
-    schedule: str = setting("cosine", "learning rate over the run: cosine to 0, constant, or linear to 0", SCHEDULES)
-    warmup: float = setting(0.05, "part of the run over which the learning rate rises from 0")
+    momentum: float = setting(0.9, "momentum of sgd and muon; the others do not use it")
+    nesterov: bool = setting(False, "Nesterov's form of momentum, for sgd (muon always uses it)")
+    beta1: float | None = setting(None, "part of the average of gradients kept by adamw, lion; none: 0.9")
+    beta2: float | None = setting(None, "the same for squares (adamw), or the next step (lion); none: 0.999, lion 0.99")
+    weight_decay: float = setting(0.01, "decay of weights per step and learning rate (adamw, lion, muon), or L2 penalty (sgd)")
+    decay_biases: bool = setting(True, "weight decay of biases, norms and embeddings of position too")
+    clip_norm: float | None = setting(None, "longest that all gradients together may be; longer ones are scaled; none: no limit")
+    schedule: str = setting("cosine", "learning rate over the run: cosine, constant, linear, step, or one-cycle", SCHEDULES)
+    warmup: float = setting(0.05, "part of the run over which the learning rate rises from 0; one-cycle: to its highest")
+    lr_end: float = setting(0.0, "where cosine and linear end, as a part of lr")
+    milestones: str = setting("0.5,0.75", "parts of the run at which step multiplies the learning rate by gamma")
+    gamma: float = setting(0.1, "factor at each milestone")
+    ema: float | None = setting(None, "test and save a moving average of the weights, of which this part stays per step; none: off")
+    precision: str = setting("float32", "of forward and backward pass; weights and updates are float32 always", PRECISIONS)
+    loss_scale: float = setting(65536.0, "first loss scale of float16; it then halves on overflow and doubles after 2000 steps")
     label_smoothing: float = setting(0.05, "part of the target spread evenly over all classes")
+    tta: str = setting("none", "test on several views of each image and average: flip, shift (by a pixel), flip+shift", VIEWS)
+    patience: int | None = setting(None, "epochs without improvement after which the run stops; none: never")
+    min_delta: float = setting(0.0, "smallest change of what is monitored that counts as improvement")
+    monitor: str = setting("accuracy", "reading of the test set that chooses the best model and stops early", MONITORS)
+    keep_best: int = setting(1, "how many of the best models to keep beside the last")
     seed: int = setting(0, "seed of weights, order and shifts")
+    prefetch: int = setting(2, "batches made ready ahead of the step by a thread; 0: none, they are made in between")
     out: str | None = setting(None, "run folder to make; none: the next free one under runs/")
     log_every: int = setting(10, "steps from one line of training metrics to the next; each waits for the device")
+    report: bool = setting(True, "write report.html when the run ends")
+    tensorboard: bool = setting(False, "write TensorBoard's event files too, in the run folder")
     backend: str | None = setting(None, "backend, or ordered list separated by commas; none: as the environment says")
     device: str | None = setting(None, "device by index or part of its name; none: as the environment says")
 
@@ -74,7 +97,7 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
         positive = "an integer of at least 1"
-        for name in ("epochs", "batch_size", "eval_batch_size", "log_every"):
+        for name in ("epochs", "batch_size", "eval_batch_size", "log_every", "accumulate", "keep_best"):
             self._check(name, getattr(self, name) >= 1, positive)
         self._check("image_size", self.image_size is None or self.image_size >= 1, f"{positive}, or none,")
         self._check("channels", self.channels in (None, 1, 3), "1 (grey), 3 (RGB), or none")
@@ -84,10 +107,22 @@ class TrainConfig:
         for name in ("mixup", "cutmix"):
             self._check(name, getattr(self, name) >= 0, "a number of at least 0")
         self._check("lr", self.lr > 0, "a number above 0")
-        self._check("momentum", 0 <= self.momentum < 1, "a number in [0, 1)")
         self._check("weight_decay", self.weight_decay >= 0, "a number of at least 0")
         self._check("label_smoothing", 0 <= self.label_smoothing < 1, "a number in [0, 1)")
-        self._check("warmup", 0 <= self.warmup < 1, "a number in [0, 1)")
+        for name in ("warmup", "momentum"):
+            self._check(name, 0 <= getattr(self, name) < 1, "a number in [0, 1)")
+        for name in ("beta1", "beta2", "ema"):
+            value = getattr(self, name)
+            self._check(name, value is None or 0 <= value < 1, "a number in [0, 1), or none,")
+        self._check("nesterov", not self.nesterov or self.momentum > 0, "false, because momentum is 0,")
+        self._check("clip_norm", self.clip_norm is None or self.clip_norm > 0, "a number above 0, or none,")
+        self._check("lr_end", 0 <= self.lr_end <= 1, "a number in [0, 1]")
+        self._check("gamma", 0 < self.gamma <= 1, "a number in (0, 1]")
+        self._check("loss_scale", self.loss_scale >= 1, "a number of at least 1")
+        self._check("patience", self.patience is None or self.patience >= 1, f"{positive}, or none,")
+        self._check("min_delta", self.min_delta >= 0, "a number of at least 0")
+        self._check("prefetch", self.prefetch >= 0, "an integer of at least 0")
+        self.milestone_parts()
         for name in ("seed", "split_seed"):
             self._check(name, 0 <= getattr(self, name) < 2**63, "an integer in 0..2**63-1")
         for name in ("data", "model"):
@@ -104,6 +139,17 @@ class TrainConfig:
     def _check(self, name: str, good: bool, needed: str) -> None:
         if not good:
             raise SettingError(f"settings: {name} is {getattr(self, name)!r} but {needed} is needed")
+
+    def milestone_parts(self) -> tuple[float, ...]:
+        """Return the milestones as increasing parts of the run in (0, 1)."""
+        needed = "increasing parts of the run between 0 and 1, separated by commas, such as '0.5,0.75',"
+        try:
+            parts = tuple(float(word) for word in self.milestones.split(","))
+        except ValueError:
+            parts = ()
+        rising = all(a < b for a, b in zip((0.0, *parts), (*parts, 1.0), strict=True))
+        self._check("milestones", bool(parts) and rising, needed)
+        return parts
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as a plain dict, in the order of the fields."""

@@ -14,6 +14,7 @@ from ..core.errors import RunError
 from ..data import Batches
 from ..nn import Module, state_dict
 from .metrics import accuracy, confusion_matrix
+from .views import scores_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ def home_of(model: Module) -> Any:
     return None if first is None else backend_of(first)
 
 
-def predict(model: Module, images: NDArray[Any], batch_size: int = 256) -> NDArray[np.float64]:
+def predict(model: Module, images: NDArray[Any], batch_size: int = 256, view: str = "none") -> NDArray[np.float64]:
     """Return the probability of each class for images as the model sees them.
 
     Parameters
@@ -60,6 +61,8 @@ def predict(model: Module, images: NDArray[Any], batch_size: int = 256) -> NDArr
         Normalised images on the host.
     batch_size : int
         Images per call; changes speed and memory, not results.
+    view : str
+        Views of each image that are averaged: "none", "flip", "shift" or "flip+shift".
 
     Returns
     -------
@@ -68,12 +71,14 @@ def predict(model: Module, images: NDArray[Any], batch_size: int = 256) -> NDArr
     """
     home = home_of(model)
     scores = [
-        to_numpy(model(asarray(images[i : i + batch_size], backend=home))) for i in range(0, len(images), batch_size)
+        to_numpy(scores_of(model, asarray(images[i : i + batch_size], backend=home), view)) for i in range(0, len(images), batch_size)
     ]
     return np.exp(_log_softmax(np.concatenate(scores)))
 
 
-def evaluate(model: Module, batches: Batches | Iterable[Any], between: Callable[[], None] | None = None) -> Evaluation:
+def evaluate(
+    model: Module, batches: Batches | Iterable[Any], between: Callable[[], None] | None = None, view: str = "none"
+) -> Evaluation:
     """Compare a model with labels.
 
     Parameters
@@ -84,6 +89,8 @@ def evaluate(model: Module, batches: Batches | Iterable[Any], between: Callable[
         In stored order, without shifts: ``Batches(dataset, size, normalisation, shuffle=False)``.
     between : callable, optional
         Called after each batch; what it raises ends the evaluation.
+    view : str
+        Views of each image that are averaged: "none", "flip", "shift" or "flip+shift".
 
     Returns
     -------
@@ -97,7 +104,7 @@ def evaluate(model: Module, batches: Batches | Iterable[Any], between: Callable[
     home = home_of(model)
     scores, labels, indices = [], [], []
     for batch in batches.epoch(0) if isinstance(batches, Batches) else batches:
-        scores.append(to_numpy(model(asarray(batch.images, backend=home))))
+        scores.append(to_numpy(scores_of(model, asarray(batch.images, backend=home), view)))
         labels.append(batch.labels)
         indices.append(batch.indices)
         if between is not None:

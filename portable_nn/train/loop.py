@@ -1,32 +1,42 @@
-"""The run around the step: epochs, logging, evaluation, checkpoints, and what a stopped run needs to go on.
+"""The run around the step: epochs, logging, tests, checkpoints, and what a stopped run needs to go on.
 
 A run can stop between any two steps. Everything random depends on (seed, epoch) or (seed, step), so a run that goes
-on from a checkpoint takes the same steps as one that never stopped, to the last bit on the same backend.
+on from a checkpoint takes the same steps as one that never stopped, to the last bit on the same backend. Over 250 lines,
+because the order of what is written down is what makes that true, and is meant to be read in one piece.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..api import asarray, to_numpy
+from ..api import asarray
 from ..core import random
+from ..core.array import Array
 from ..core.backend import Backend
 from ..core.errors import RunError
 from ..data import MissingExtraError
 from ..nn import count_params, state_dict, with_state
+from .ahead import Ahead
+from .best import epochs_without_improvement, keep_best, ranked, readings
+from .callbacks import Callback
 from .checkpoint import ModelInfo, Position, write_checkpoint, write_model
 from .config import TrainConfig
-from .evaluation import Evaluation, evaluate, plain_loss
+from .diagnosis import diagnose
+from .evaluation import Evaluation
 from .interrupt import Interrupted, Stop
 from .progress import Logged, Progress
-from .records import MetricsWriter, read_metrics
+from .records import MetricsWriter, Row, read_metrics
 from .report import write_predictions, write_report
 from .setup import Parts
-from .step import TrainState, read_loss, train_step
+from .step import TrainState, accumulated_step, read_loss, train_step
+from .summary import write_summary
+from .task import Measurement
 
 SECONDS_BETWEEN_CHECKPOINTS = 300.0  # in long epochs; every epoch ends with one anyway
 
@@ -38,13 +48,13 @@ class Result:
     Parameters
     ----------
     model : Module
-        The trained model, on the backend it was trained on.
+        The trained model, on the backend it was trained on; with `ema`, of averaged weights.
     info : ModelInfo
         How to make the model, and how to prepare images for it.
-    evaluation : Evaluation
-        Of the test set.
+    evaluation : Evaluation or Measurement
+        Of the test set, after the last epoch.
     folder : Path
-        The run folder: config.json, metrics.csv and .jsonl, checkpoint and model.safetensors, predictions.npz, pictures.
+        The run folder: config.json, metrics.csv and .jsonl, checkpoint, model and best .safetensors, report.html, ...
     pictures : tuple of Path
         Pictures drawn; empty when matplotlib is not installed.
     backend, device : str
@@ -55,11 +65,15 @@ class Result:
         Of training, those before a resume included, without evaluation.
     images_per_second : float
         Of training in this process, without its first step, which builds programs; NaN when there was no other.
+    data_wait : float
+        Part of that time in which the step waited for batches.
+    history : list of dict
+        The rows of metrics.jsonl.
     """
 
     model: Any
     info: ModelInfo
-    evaluation: Evaluation
+    evaluation: Evaluation | Measurement
     folder: Path
     pictures: tuple[Path, ...]
     backend: str
@@ -67,10 +81,12 @@ class Result:
     steps: int
     seconds: float
     images_per_second: float
+    data_wait: float
+    history: list[Row]
 
     @property
     def test_accuracy(self) -> float:
-        """Part of the test images that were predicted right."""
+        """Part of the test images that were predicted right; NaN without classes."""
         return self.evaluation.accuracy
 
 
@@ -79,10 +95,10 @@ class Run:
 
     def __init__(
         self, config: TrainConfig, parts: Parts, folder: Path, backend: Backend, metrics: MetricsWriter,
-        progress: Progress, stop: Stop, position: Position,
+        progress: Progress, stop: Stop, position: Position, callbacks: Sequence[Callback] = (),
     ) -> None:  # fmt: skip
         self.config, self.parts, self.folder, self.backend = config, parts, folder, backend
-        self.metrics, self.progress, self.stop = metrics, progress, stop
+        self.metrics, self.progress, self.stop, self.callbacks = metrics, progress, stop, tuple(callbacks)
         self.state, self.position = parts.state, position
         self.saved_step: int | None = position.step if position.step else None
         self.saved_at = self.started = time.perf_counter()
@@ -90,88 +106,145 @@ class Run:
         self.key = random.key(config.seed)
         self.first_step = position.step
         self.pause = 0.0  # seconds spent on tests and checkpoints, which are no training
-        self.clock: tuple[int, float] | None = None  # step and seconds after the first step here, which built programs
+        self.waited = 0.0  # seconds in which the step waited for batches
+        self.images = 0  # trained on in this process
+        self.clock: tuple[float, int, float] | None = None  # seconds, images, waited after the first step here, which built programs
+        self.good = (parts.state, position)  # where the last loss that was read was finite
+        self.stopping: str | None = None
 
     @property
     def seconds(self) -> float:
         """Of training so far."""
         return self.before + time.perf_counter() - self.started - self.pause
 
+    @property
+    def monitor(self) -> str:
+        """The reading of the test set that chooses the best model."""
+        asked = self.config.monitor
+        return asked if asked in self.parts.task.monitors else self.parts.task.monitors[0]
+
+    def stop_after_epoch(self, why: str) -> None:
+        """End the run in good order when the epoch that runs, or the callback of one that ended, is done."""
+        self.stopping = self.stopping or why
+
+    def tell(self, milestone: str, *what: Any) -> None:
+        """Call every callback."""
+        for callback in self.callbacks:
+            getattr(callback, milestone)(self, *what)
+
     def to_the_end(self) -> Result:
         """Train the epochs that are left, and report."""
         epochs, per_epoch = self.config.epochs, len(self.parts.train)
-        evaluation: Evaluation | None = None
+        evaluation: Evaluation | Measurement | None = None
         parameters = count_params(self.state.model)
         train, test = self.parts.train.dataset, self.parts.test.dataset
         title = (
             f"{self.config.model} ({parameters:,} parameters) on {train.name} ({len(train)} training, {len(test)} test images), "
             f"{self.backend.name}: {self.backend.device}"
         )
-        self.progress.begin(title, epochs, per_epoch, self.position.step)
-        if self.position.epoch < epochs:
-            self.warm_up()
+        self.progress.begin(title, epochs, self.steps_per_epoch, self.position.step)
         try:
+            self.tell("begin")
+            if self.position.epoch < epochs:
+                self.warm_up()
             for epoch in range(self.position.epoch, epochs):
                 self.train_epoch(epoch)
                 self.save(Position(self.state.step, epoch, per_epoch, self.seconds))
                 evaluation = self.test(epoch)
+                self.tell("epoch", evaluation)
+                if self.is_enough(epoch):
+                    break
+            if evaluation is None:
+                raise RunError(
+                    f"{self.folder}: has {self.position.epoch} epochs behind it and {epochs} were asked for; "
+                    "nothing is left to do (give a larger --epochs)"
+                )
+            result = self.finish(evaluation)
+            self.tell("end", result)
+            return result
         finally:
             self.progress.end()
-        if evaluation is None:
-            raise RunError(
-                f"{self.folder}: has {self.position.epoch} epochs behind it and {epochs} were asked for; "
-                "nothing is left to do (give a larger --epochs)"
-            )
-        seconds, rate = self.seconds, self.rate()
-        write_predictions(self.folder, self.parts.test.dataset, evaluation.predictions, evaluation.confidence)
-        pictures = self.draw()
-        return Result(
-            self.state.model, self.parts.info, evaluation, self.folder, pictures, self.backend.name, self.backend.device,
-            self.state.step, seconds, rate,
-        )  # fmt: skip
+            for callback in self.callbacks:
+                callback.close()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates of the weights per epoch."""
+        return math.ceil(len(self.parts.train) / self.config.accumulate)
+
+    def augmented(self, batch: Any, number: int) -> tuple[Array, Any]:
+        """Bring a batch to the device and augment it there; `number` counts the batches since the last step."""
+        draw = self.state.step * self.config.accumulate + number
+        images, targets = self.parts.augmented(asarray(batch.images), asarray(batch.labels), draw)
+        return images, targets
+
+    def take_step(self, state: TrainState, batches: list[tuple[Array, Any]], lr: float) -> tuple[TrainState, Array, Any]:
+        """Return what one step by these batches makes of `state`."""
+        common = {"lr": lr, "key": self.key, "loss": self.parts.task.loss, "recipe": self.parts.recipe}
+        if len(batches) == 1:
+            return train_step(state, self.parts.optimizer, *batches[0], **common)
+        return accumulated_step(state, self.parts.optimizer, batches, **common)
 
     def warm_up(self) -> None:
         """Let the backend compile what a step launches, on every core: the first loss comes sooner."""
 
         def step(state: dict[str, Any], images: Any, labels: Any, key: Any) -> None:
+            del key
             model = with_state(self.state.model, state["model"])
-            images, labels = self.parts.augmented(images, labels, 0)
-            train_step(
-                TrainState(model, state["optimizer"]), self.parts.optimizer, images, labels, lr=self.config.lr, key=key,
-                label_smoothing=self.config.label_smoothing,
-            )  # fmt: skip
+            trees = {name: state[name] for name in ("optimizer", "averages", "scale")}
+            self.take_step(replace(self.state, model=model, **trees), [self.parts.augmented(images, labels, 0)], self.config.lr)
 
         batch = next(iter(self.parts.train.epoch(0, 0)))
-        state = {"model": state_dict(self.state.model), "optimizer": self.state.optimizer}
+        state = {
+            "model": state_dict(self.state.model), "optimizer": self.state.optimizer, "averages": self.state.averages,
+            "scale": self.state.scale,
+        }  # fmt: skip
         self.backend.warm_up(step, state, asarray(batch.images), asarray(batch.labels), self.key)
+
+    def groups(self, epoch: int, start: int) -> Generator[tuple[int, list[Any]]]:
+        """Give the batches of each step of an epoch, with the number of batches behind it."""
+        size, group = self.config.accumulate, []
+        with Ahead(self.parts.train.epoch(epoch, start), self.config.prefetch) as ahead:
+            waited = 0.0
+            for number, batch in enumerate(ahead, start=start + 1):
+                group.append(batch)
+                if len(group) == size or number == len(self.parts.train):
+                    self.waited += ahead.waited - waited
+                    waited = ahead.waited
+                    yield number, group
+                    group = []
 
     def train_epoch(self, epoch: int) -> None:
         """Take the steps of one epoch that are left."""
-        config, total = self.config, len(self.parts.train)
         start = self.position.batch if epoch == self.position.epoch else 0
-        last = self.clock and (self.state.step, self.seconds)
-        for number, batch in enumerate(self.parts.train.epoch(epoch, start), start=start + 1):
+        with closing(self.groups(epoch, start)) as groups:
+            self.train_on(groups, epoch)
+
+    def train_on(self, groups: Iterator[tuple[int, list[Any]]], epoch: int) -> None:
+        """Take one step per group of batches."""
+        config, total = self.config, len(self.parts.train)
+        last = self.clock and (self.seconds, self.images, self.waited)
+        for number, group in groups:
             lr = self.parts.schedule(self.state.step)
-            images, targets = self.parts.augmented(asarray(batch.images), asarray(batch.labels), self.state.step)
-            self.state, loss, scores = train_step(
-                self.state, self.parts.optimizer, images, targets, lr=lr, key=self.key,
-                label_smoothing=config.label_smoothing,
-            )  # fmt: skip
+            batches = [self.augmented(batch, i) for i, batch in enumerate(group)]
+            self.state, loss, outputs = self.take_step(self.state, batches, lr)
             self.progress.advance()
+            self.images += sum(len(batch) for batch in group)
+            self.tell("step", loss)
             step = self.state.step
             if self.clock is None or step % config.log_every == 0 or number == total:
                 self.check(read_loss(loss), step, lr)
-                answers = to_numpy(scores)
-                value, hits = plain_loss(answers, batch.labels), float((answers.argmax(axis=1) == batch.labels).mean())
-                now = self.seconds
-                rate = math.nan if last is None else (step - last[0]) * config.batch_size / max(now - last[1], 1e-9)
-                last = (step, now)
-                self.clock = self.clock or last
-                logged = Logged(step, epoch + 1, now, value, hits, rate)
-                self.metrics.write(
-                    step=step, epoch=epoch + 1, seconds=now, lr=lr, train_loss=value, train_accuracy=hits, images_per_second=rate
-                )
-                self.progress.trained(logged)
+                self.good = (self.state, Position(step, epoch, number))
+                value, hits = self.parts.task.read(outputs, group[-1].labels, loss)
+                now = (self.seconds, self.images, self.waited)
+                rate, wait = _shares(last, now)
+                last, self.clock = now, self.clock or now
+                row = self.metrics.write(
+                    step=step, epoch=epoch + 1, seconds=now[0], lr=lr, train_loss=value, train_accuracy=hits,
+                    images_per_second=rate, data_wait=wait,
+                )  # fmt: skip
+                self.progress.trained(Logged(step, epoch + 1, now[0], value, hits, rate))
+                self.tell("logged", row)
             due = time.perf_counter() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS
             if self.stop.signum is not None or due:
                 self.check(read_loss(loss), step, lr)
@@ -179,24 +252,49 @@ class Run:
                 self.leave_if_asked()
 
     def check(self, loss: float, step: int, lr: float) -> None:
-        """Raise `RunError` if a loss is not finite; the last checkpoint stays."""
+        """Raise `RunError` with a diagnosis if a loss is not finite; the last checkpoint stays."""
         if math.isfinite(loss):
             return
         kept = (
             f"the checkpoint of step {self.saved_step} in {self.folder} is kept"
             if self.saved_step is not None else "no checkpoint was written yet"
         )  # fmt: skip
-        raise RunError(
-            f"step {step}: the loss is {loss} at learning rate {lr:.3g}; {kept}. "
-            "Lower --lr, raise --warmup, or look for damaged images"
+        raise RunError(f"step {step}: the loss is {loss} at learning rate {lr:.3g}; {kept}. {self.diagnosis(step)}")
+
+    def diagnosis(self, step: int) -> str:
+        """Take the steps since the last finite loss again, looking at what every op gives."""
+        self.state, position = self.good
+        epoch, start = position.epoch, position.batch
+        if start == len(self.parts.train):
+            epoch, start = epoch + 1, 0
+        with closing(self.groups(epoch, start)) as groups:
+            for _, group in groups:
+                if self.state.step >= step:
+                    break
+                found, self.state = diagnose(self.state, self.next_of(group), self.parts.recipe.scaling is not None)
+                if found:
+                    return f"{found}. Lower --lr, raise --warmup, or look for damaged images"
+        return (
+            f"No op made such a number when steps {self.good[0].step + 1} to {step} were taken again. Lower --lr, raise --warmup, or "
+            "look for damaged images"
         )
+
+    def next_of(self, group: list[Any]) -> Any:
+        """Return a function of a state that takes the step of these batches."""
+
+        def step(state: TrainState) -> TrainState:
+            self.state = state
+            batches = [self.augmented(batch, i) for i, batch in enumerate(group)]
+            return self.take_step(state, batches, self.parts.schedule(state.step))[0]
+
+        return step
 
     def save(self, position: Position) -> None:
         """Write metrics, checkpoint and model, in this order: metrics never lag behind a checkpoint."""
         start = time.perf_counter()
         self.metrics.sync()
         write_checkpoint(self.folder, self.state, position, self.parts.fingerprint)
-        write_model(self.folder, self.state.model, self.parts.info)
+        write_model(self.folder, self.state.averaged(), self.parts.info)
         self.saved_step, self.saved_at = position.step, time.perf_counter()
         self.pause += self.saved_at - start
 
@@ -205,28 +303,59 @@ class Run:
         if self.stop.signum is not None:
             raise Interrupted(self.folder, self.state.step, self.stop.signum)
 
-    def test(self, epoch: int) -> Evaluation:
-        """Compare the model with the test set, and write the result down unless it was before an interruption."""
+    def test(self, epoch: int) -> Evaluation | Measurement:
+        """Compare the model with the test set, write the result down unless it was before an interruption, keep the best."""
         self.leave_if_asked()
         start = time.perf_counter()
-        evaluation = evaluate(self.state.model, self.parts.test, self.leave_if_asked)
-        self.pause += time.perf_counter() - start
-        logged = Logged(self.state.step, epoch + 1, self.seconds, evaluation.loss, evaluation.accuracy, self.rate())
+        model = self.state.averaged()
+        evaluation = self.parts.task.test(model, self.parts.test, self.leave_if_asked)
+        logged = Logged(self.state.step, epoch + 1, self.seconds, evaluation.loss, evaluation.accuracy, self.rates()[0])
+        rows = read_metrics(self.folder)
         known = self.first_step == self.state.step and any(
-            row["step"] == self.state.step and row.get("test_loss") is not None for row in read_metrics(self.folder)
+            row["step"] == self.state.step and row.get("test_loss") is not None for row in rows
         )
         if not known:
-            self.metrics.write(
-                step=logged.step, epoch=epoch + 1, seconds=logged.seconds, test_loss=logged.loss, test_accuracy=logged.accuracy
+            own = {f"test_{name}": value for name, value in getattr(evaluation, "metrics", {}).items()}
+            row = self.metrics.write(
+                step=logged.step, epoch=epoch + 1, seconds=logged.seconds, test_loss=logged.loss, test_accuracy=logged.accuracy, **own
             )
+            rows.append(row)
+            self.tell("logged", row)
+        keep_best(self.folder, model, self.parts.info, readings(rows, self.monitor), self.config.keep_best)
+        self.pause += time.perf_counter() - start
         self.progress.tested(logged)
         return evaluation
 
-    def rate(self) -> float:
-        """Images per second of training in this process, without its first step; NaN before there is another."""
-        if self.clock is None or self.state.step == self.clock[0]:
-            return math.nan
-        return (self.state.step - self.clock[0]) * self.config.batch_size / max(self.seconds - self.clock[1], 1e-9)
+    def is_enough(self, epoch: int) -> bool:
+        """Tell whether the run ends before its last epoch, because it no longer improves or a callback says so."""
+        if self.config.patience is not None:
+            tests = readings(read_metrics(self.folder), self.monitor)
+            if epochs_without_improvement(tests, self.config.min_delta) >= self.config.patience:
+                best = ranked(tests)[0]
+                self.stop_after_epoch(
+                    f"test {self.monitor} has not improved for {self.config.patience} epochs; the best was that of epoch {best.epoch}"
+                )
+        if self.stopping is not None and epoch + 1 < self.config.epochs:
+            self.progress.note(f"stopped early after epoch {epoch + 1}: {self.stopping}")
+        return self.stopping is not None
+
+    def rates(self) -> tuple[float, float]:
+        """Images per second, and the part of time waited for batches, in this process without its first step; NaN before another."""
+        return _shares(self.clock, (self.seconds, self.images, self.waited))
+
+    def finish(self, evaluation: Evaluation | Measurement) -> Result:
+        """Write what a finished run has beyond an interrupted one, and return its result."""
+        seconds, (rate, wait) = self.seconds, self.rates()
+        pictures: tuple[Path, ...] = ()
+        if isinstance(evaluation, Evaluation):
+            write_predictions(self.folder, self.parts.test.dataset, evaluation.predictions, evaluation.confidence)
+            pictures = self.draw()
+        result = Result(
+            self.state.averaged(), self.parts.info, evaluation, self.folder, pictures, self.backend.name, self.backend.device,
+            self.state.step, seconds, rate, wait, read_metrics(self.folder),
+        )  # fmt: skip
+        write_summary(self, result)
+        return result
 
     def draw(self) -> tuple[Path, ...]:
         """Draw the pictures, if matplotlib is there: a run of hours must not end in an error for want of it."""
@@ -235,3 +364,11 @@ class Run:
             return tuple(write_report(self.folder, title))
         except MissingExtraError:
             return ()
+
+
+def _shares(before: tuple[float, int, float] | None, now: tuple[float, int, float]) -> tuple[float, float]:
+    """Return images per second and the part of time waited between two readings of (seconds, images, waited)."""
+    if before is None or now[1] == before[1]:
+        return math.nan, math.nan
+    seconds = max(now[0] - before[0], 1e-9)
+    return (now[1] - before[1]) / seconds, min((now[2] - before[2]) / seconds, 1.0)

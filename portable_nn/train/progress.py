@@ -38,6 +38,10 @@ class Progress(Protocol):
         """Show the test result of an epoch."""
         ...
 
+    def note(self, text: str) -> None:
+        """Say something that happens once, such as an early end."""
+        ...
+
     def end(self) -> None:
         """Leave the terminal as it was; called once, also after an error."""
         ...
@@ -56,6 +60,9 @@ class Silent:
         """Say nothing."""
 
     def tested(self, logged: Logged) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
         """Say nothing."""
 
     def end(self) -> None:
@@ -85,15 +92,17 @@ class Lines(Silent):
         """Print the line of the epoch."""
         print(_epoch_line(self._epochs, self._last, logged), flush=True)
 
+    def note(self, text: str) -> None:
+        """Print it."""
+        print(text, flush=True)
+
 
 def _epoch_line(epochs: int, trained: Logged | None, tested: Logged) -> str:
     train = "" if trained is None else f"train loss {trained.loss:.4f}, "
     rate = "" if tested.images_per_second != tested.images_per_second else f", {tested.images_per_second:,.0f} images/s"
+    right = "" if tested.accuracy != tested.accuracy else f", test accuracy {100 * tested.accuracy:.2f} %"
     width = len(str(epochs))
-    return (
-        f"epoch {tested.epoch:{width}d}/{epochs}: {train}test loss {tested.loss:.4f}, "
-        f"test accuracy {100 * tested.accuracy:.2f} %{rate}, {tested.seconds:.1f} s"
-    )
+    return f"epoch {tested.epoch:{width}d}/{epochs}: {train}test loss {tested.loss:.4f}{right}{rate}, {tested.seconds:.1f} s"
 
 
 class Bar(Lines):
@@ -129,6 +138,10 @@ class Bar(Lines):
     def tested(self, logged: Logged) -> None:
         """Leave the line of the epoch above the bar."""
         self._bar.console.print(_epoch_line(self._epochs, self._last, logged), highlight=False)
+
+    def note(self, text: str) -> None:
+        """Leave it above the bar."""
+        self._bar.console.print(text, highlight=False)
 
     def end(self) -> None:
         """Remove the bar."""

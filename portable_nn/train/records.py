@@ -29,8 +29,9 @@ COLUMNS = (
     "test_loss",
     "test_accuracy",
     "images_per_second",
+    "data_wait",
 )
-"""Columns of metrics.csv; a row may leave out any but the step."""
+"""Columns of metrics.csv; a row may leave out any but the step. Metrics of one's own follow as ``test_<name>``."""
 
 JSONL, CSV = "metrics.jsonl", "metrics.csv"
 
@@ -82,6 +83,12 @@ def write_json(path: str | Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
+def remove_parts(folder: str | Path) -> None:
+    """Remove what `atomic_path` leaves when a process is killed while it writes; nobody else may be writing there."""
+    for path in Path(folder).glob(".*.part*"):
+        path.unlink(missing_ok=True)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename durable; folders cannot be opened on Windows, where the rename itself has to do."""
     try:
@@ -106,6 +113,8 @@ class MetricsWriter:
     resume_step : int, optional
         None for a new run, whose folder must hold no metrics. A number keeps the rows up to that step and removes
         those beyond it, and a last line that an interruption cut short, then appends.
+    more : tuple of str
+        Columns beyond `COLUMNS`.
 
     Raises
     ------
@@ -113,44 +122,48 @@ class MetricsWriter:
         Metrics that would be overwritten, or, when resuming, a damaged line before the last.
     """
 
-    def __init__(self, folder: str | Path, resume_step: int | None = None) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, resume_step: int | None = None, more: tuple[str, ...] = ()) -> None:
+        self.folder, self.columns = Path(folder), (*COLUMNS, *more)
         jsonl = self.folder / JSONL
         if resume_step is None and jsonl.exists() and jsonl.stat().st_size:
             raise RunError(f"{jsonl}: holds the metrics of an earlier run; resume that run or choose another folder")
         rows = [] if resume_step is None else [row for row in read_metrics(self.folder) if _step(row) <= resume_step]
         write_bytes(jsonl, "".join(_json_line(row) for row in rows).encode())
-        write_bytes(self.folder / CSV, (_csv_line(COLUMNS) + "".join(map(_csv_row, rows))).encode())
+        write_bytes(self.folder / CSV, (_csv_line(self.columns) + "".join(map(self._csv_row, rows))).encode())
         self._last = _step(rows[-1]) if rows else 0
         self._jsonl = jsonl.open("a", encoding="utf-8", newline="\n")
         self._csv = (self.folder / CSV).open("a", encoding="utf-8", newline="")
 
-    def write(self, **values: float | int | None) -> None:
-        """Append one row and hand it to the operating system.
+    def write(self, **values: float | int | None) -> Row:
+        """Append one row, hand it to the operating system, and return it.
 
         Parameters
         ----------
         **values : float, int or None
-            `step` and any other of `COLUMNS`. Values that are not finite are written as null (an empty cell in CSV).
+            `step` and any other of the columns. Values that are not finite are written as null (an empty cell in CSV).
 
         Raises
         ------
         RunError
-            No step, a step before the last row's, or a name that is not in `COLUMNS`.
+            No step, a step before the last row's, or a name that is no column.
         """
-        unknown = [name for name in values if name not in COLUMNS]
+        unknown = [name for name in values if name not in self.columns]
         if unknown:
-            raise RunError(f"metrics: unknown column(s) {', '.join(unknown)}; the columns are {', '.join(COLUMNS)}")
+            raise RunError(f"metrics: unknown column(s) {', '.join(unknown)}; the columns are {', '.join(self.columns)}")
         if values.get("step") is None:
             raise RunError(f"metrics: the row {values} has no step; give step=...")
-        row: Row = {name: _plain(values[name]) for name in COLUMNS if name in values}
+        row: Row = {name: _plain(values[name]) for name in self.columns if name in values}
         if _step(row) < self._last:
             raise RunError(f"metrics: step {_step(row)} comes after step {self._last}, but steps must not go back")
         self._last = _step(row)
         self._jsonl.write(_json_line(row))
-        self._csv.write(_csv_row(row))
+        self._csv.write(self._csv_row(row))
         self._jsonl.flush()
         self._csv.flush()
+        return row
+
+    def _csv_row(self, row: Row) -> str:
+        return _csv_line(tuple("" if (value := row.get(name)) is None else repr(value) for name in self.columns))
 
     def sync(self) -> None:
         """Force all rows to disk; call it before a checkpoint is written, so that metrics never lag behind it."""
@@ -222,10 +235,6 @@ def _plain(value: float | int | None) -> float | int | None:
 
 def _json_line(row: Row) -> str:
     return json.dumps(row, allow_nan=False) + "\n"
-
-
-def _csv_row(row: Row) -> str:
-    return _csv_line(tuple("" if (value := row.get(name)) is None else repr(value) for name in COLUMNS))
 
 
 def _csv_line(cells: tuple[str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,37 +12,51 @@ from ..core.selection import use_backend
 from ..data import Dataset
 from ..models import check_name
 from ..nn import Module
+from .callbacks import Callback
 from .checkpoint import CHECKPOINT, Position, read_checkpoint
 from .config import FIELDS, TrainConfig, load_config
 from .interrupt import delayed_interrupts
+from .lock import locked
 from .loop import Result, Run
 from .progress import Progress, Silent
-from .records import JSONL, MetricsWriter
+from .records import JSONL, MetricsWriter, remove_parts
 from .setup import absolute_data, choose_backend, load_data, prepare
+from .step import Loss
+from .task import Metric, Pairs, choose_task
+from .tensorboard import tensorboard
 
 CONFIG = "config.json"
-MAY_CHANGE = ("epochs", "backend", "device", "log_every", "eval_batch_size", "data")
+MAY_CHANGE = ("epochs", "backend", "device", "log_every", "eval_batch_size", "data", "prefetch", "report", "tensorboard", "patience", "min_delta")
 """Settings that a resumed run may be given anew; others would make it another run."""
 
 
 def fit(
-    config: TrainConfig | None = None, *, resume: str | Path | None = None, train: Dataset | None = None,
-    test: Dataset | None = None, model: str | Module | None = None, progress: Progress | None = None, **settings: Any,
+    model: str | Module | None = None, train: Dataset | Pairs | None = None, valid: Dataset | Pairs | None = None, *,
+    config: TrainConfig | None = None, resume: str | Path | None = None, loss: Loss | None = None,
+    metrics: Mapping[str, Metric] | None = None, callbacks: Sequence[Callback] = (), progress: Progress | None = None, **settings: Any,
 ) -> Result:  # fmt: skip
     """Train a model and write a run folder.
 
     Parameters
     ----------
+    model : str or Module, optional
+        Name of a model, or a model of your own; by default the one that `config` names.
+    train, valid : Dataset or Pairs, optional
+        In place of the data that `config` names; give both. The model is tested on `valid` after each epoch; the readings
+        are called ``test_...``.
     config : TrainConfig, optional
         Settings; the defaults train LeNet on scikit-learn's digits.
     resume : str or Path, optional
         A run folder to continue. Its own settings hold; only those in `MAY_CHANGE` may be given anew.
-    train, test : Dataset, optional
-        In place of the data that `config` names; give both.
-    model : str or Module, optional
-        Name of a model, or a model of your own, in place of the one that `config` names.
+    loss : callable, optional
+        ``loss(outputs, targets) -> 0-d array``, in place of cross-entropy; `Pairs` need one.
+    metrics : mapping of str to callable, optional
+        ``metric(outputs, targets) -> float`` on NumPy arrays, for `Pairs`: the mean over the test set goes to the metrics
+        as ``test_<name>``.
+    callbacks : sequence of Callback
+        Called at the milestones of the run, in order.
     progress : Progress, optional
-        What hears of losses and epochs; nothing by default.
+        What hears of losses and epochs; nothing by default. `pnn.train.by_terminal()` is what the command line uses.
     **settings
         Settings by name, over those of `config`.
 
@@ -60,11 +75,13 @@ def fit(
 
     Examples
     --------
-    >>> result = pnn.train.fit(epochs=5, backend="numpy")
+    >>> result = pnn.train.fit("lenet", train, valid, epochs=5, backend="numpy")
     >>> result.test_accuracy
     """
-    if (train is None) != (test is None):
-        raise SettingError("fit: one of train and test was given but both are needed, or neither")
+    if (train is None) != (valid is None):
+        raise SettingError("fit: one of train and valid was given but both are needed, or neither")
+    if model is not None and not isinstance(model, str | Module):
+        raise SettingError(f"fit: model is a {type(model).__name__} but a name or a Module is needed; give settings by name")
     if isinstance(model, str):
         settings, model = {**settings, "model": model}, None
     if resume is None:
@@ -78,20 +95,25 @@ def fit(
     else:
         folder = Path(resume).expanduser()
         config = resumed_config(folder, config, settings)
+    callbacks = [*callbacks, *([tensorboard()] if config.tensorboard else [])]
     backend = choose_backend(config)
     with use_backend(backend), delayed_interrupts() as stop:
-        if train is None or test is None:
-            train, test = load_data(config)
-        parts = prepare(config, train, test, model)
+        if train is None or valid is None:
+            train, valid = load_data(config)
+        task = choose_task(train, loss, metrics, config.label_smoothing, config.tta)
+        parts = prepare(config, train, valid, model, task)
         position = Position()
         folder.mkdir(parents=True, exist_ok=True)
-        if resume is not None and (folder / CHECKPOINT).exists():  # else it stopped before the first: from the beginning
-            state, position = read_checkpoint(folder, parts.state, parts.fingerprint)
-            parts = replace(parts, state=state)
-        replace(config, data=absolute_data(config), out=str(folder)).save(folder / CONFIG)
-        with MetricsWriter(folder, None if resume is None else position.step) as metrics:
-            run = Run(config, parts, folder, backend, metrics, progress or Silent(), stop, position)
-            return run.to_the_end()
+        with locked(folder):
+            remove_parts(folder)
+            if resume is not None and (folder / CHECKPOINT).exists():  # else it stopped before the first: from the beginning
+                state, position = read_checkpoint(folder, parts.state, parts.fingerprint)
+                parts = replace(parts, state=state)
+            replace(config, data=absolute_data(config), out=str(folder)).save(folder / CONFIG)
+            columns = tuple(f"test_{name}" for name in task.metrics)
+            with MetricsWriter(folder, None if resume is None else position.step, columns) as written:
+                run = Run(config, parts, folder, backend, written, progress or Silent(), stop, position, callbacks)
+                return run.to_the_end()
 
 
 def _changed(config: TrainConfig, settings: dict[str, Any]) -> TrainConfig:

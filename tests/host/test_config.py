@@ -3,11 +3,12 @@
 import argparse
 import dataclasses
 import json
+from typing import get_args
 
 import pytest
 
 from portable_nn.core.errors import SettingError
-from portable_nn.train.config import FIELDS, TrainConfig, add_arguments, from_arguments, from_mapping, load_config
+from portable_nn.train.config import FIELDS, TYPES, TrainConfig, add_arguments, from_arguments, from_mapping, load_config
 
 
 def parse(*words):
@@ -28,13 +29,14 @@ def test_no_options_give_the_defaults():
 
 def test_every_setting_is_an_option():
     other = {int: 1, float: 0.25, str: "x"}
+    special = {"augment": "flip", "milestones": "0.25,0.5", "loss_scale": 8.0}
     for name, field in FIELDS.items():
         option = "--" + name.replace("_", "-")
         if isinstance(field.default, bool):
-            assert getattr(parse("--no-drop-last"), name) is False
+            assert getattr(parse("--no-" + option[2:] if field.default else option), name) is not field.default
             continue
-        kind = int if name in ("image_size", "channels") else str if field.default is None else type(field.default)
-        value = "flip" if name == "augment" else field.metadata["choices"][-1] if field.metadata["choices"] else other[kind]
+        kind = next(k for k in (get_args(TYPES[name]) or (TYPES[name],)) if k is not type(None))
+        value = special.get(name, field.metadata["choices"][-1] if field.metadata["choices"] else other[kind])
         assert getattr(parse(option, str(value)), name) == value
 
 
@@ -87,7 +89,24 @@ def test_save_and_load(tmp_path):
         ({"shift": -1}, "shift is -1"),
         ({"image_size": 4, "shift": 4}, "shift is 4 and image_size is 4"),
         ({"seed": -1}, "seed is -1"),
-        ({"optimizer": "adam"}, "optimizer is 'adam' but one of adamw, sgd is needed; did you mean 'adamw'"),
+        ({"optimizer": "adam"}, "optimizer is 'adam' but one of adamw, sgd, lion, muon is needed; did you mean 'adamw'"),
+        ({"beta2": 1.0}, r"beta2 is 1\.0 but a number in \[0, 1\), or none"),
+        ({"ema": -0.5}, r"ema is -0\.5 but a number in \[0, 1\), or none"),
+        ({"clip_norm": 0}, r"clip_norm is 0\.0 but a number above 0, or none"),
+        ({"accumulate": 0}, "accumulate is 0 but an integer of at least 1"),
+        ({"milestones": "0.5,0.4"}, "milestones is '0.5,0.4' but increasing parts of the run"),
+        ({"milestones": "half"}, "milestones is 'half' but increasing parts of the run"),
+        ({"milestones": ""}, "milestones is '' but increasing parts of the run"),
+        ({"gamma": 2}, r"gamma is 2\.0 but a number in \(0, 1\]"),
+        ({"lr_end": 1.5}, r"lr_end is 1\.5 but a number in \[0, 1\]"),
+        ({"loss_scale": 0}, r"loss_scale is 0\.0 but a number of at least 1"),
+        ({"patience": 0}, "patience is 0 but an integer of at least 1, or none"),
+        ({"min_delta": -1}, r"min_delta is -1\.0 but"),
+        ({"keep_best": 0}, "keep_best is 0 but"),
+        ({"prefetch": -1}, "prefetch is -1 but an integer of at least 0"),
+        ({"precision": "fp16"}, "precision is 'fp16' but one of float32, bfloat16, float16"),
+        ({"nesterov": True, "momentum": 0}, "nesterov is True but false, because momentum is 0, is needed"),
+        ({"tta": "flips"}, "did you mean 'flip'"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
         ({"data": " "}, "data is ' '"),
         ({"backend": ""}, "backend is ''"),

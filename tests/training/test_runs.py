@@ -20,7 +20,7 @@ from portable_nn.train import Interrupted, evaluate, fit, loop, predict, read_mo
 from portable_nn.train.progress import Silent
 from portable_nn.train.records import read_metrics
 
-FAST = {"model": "mlp", "epochs": 4, "batch_size": 16, "shift": 1, "optimizer": "adamw", "lr": 0.01, "log_every": 4}
+FAST = {"model": "mlp", "epochs": 4, "batch_size": 16, "shift": 1, "optimizer": "adamw", "lr": 0.01, "log_every": 4, "report": False}
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +41,11 @@ class At(Silent):
 
 
 def train(folder, **more):
-    return fit(train=corners(), test=corners(40, seed=1), **{**FAST, "out": str(folder), **more})
+    return fit(train=corners(), valid=corners(40, seed=1), **{**FAST, "out": str(folder), **more})
 
 
 def resume(folder, **more):
-    return fit(train=corners(), test=corners(40, seed=1), resume=folder, **more)
+    return fit(train=corners(), valid=corners(40, seed=1), resume=folder, **more)
 
 
 def weights(folder):
@@ -62,7 +62,10 @@ def test_a_run_learns_and_leaves_its_folder(tmp_path, backend):
     assert result.steps == 24
     assert result.backend == backend.name
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.json", "metrics.csv", "metrics.jsonl", "checkpoint.safetensors", "model.safetensors", "predictions.npz"}
+    assert names == {
+        "config.json", "metrics.csv", "metrics.jsonl", "checkpoint.safetensors", "model.safetensors", "best.safetensors", "predictions.npz",
+        "result.json",
+    }  # fmt: skip
     rows = read_metrics(tmp_path / "run")
     assert [r["step"] for r in rows if r.get("test_loss") is not None] == [6, 12, 18, 24]
     assert [r["step"] for r in rows if r.get("train_loss") is not None] == [1, 4, 6, 8, 12, 16, 18, 20, 24]
@@ -106,7 +109,7 @@ def test_ctrl_c_then_resume_is_the_run_that_never_stopped(tmp_path, backend, ste
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
     for name, x in optimizer_arrays(tmp_path / "whole").items():
         np.testing.assert_array_equal(optimizer_arrays(tmp_path / "cut")[name], x)
-    rows = [[{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in read_metrics(tmp_path / name)] for name in ("cut", "whole")]
+    rows = [[{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "data_wait")} for row in read_metrics(tmp_path / name)] for name in ("cut", "whole")]
     steps_only = [[r for r in part if r["step"] % 4 == 0 or r.get("test_loss")] for part in rows]
     assert [r["step"] for r in steps_only[0] if "test_loss" in r] == [6, 12, 18, 24]
     assert [r for r in steps_only[0] if "test_loss" in r] == [r for r in steps_only[1] if "test_loss" in r]
@@ -213,7 +216,7 @@ def test_resume_refuses_what_would_be_another_run(tmp_path):
     with pytest.raises(RunError, match=r"lr is 0\.5 but the run .* has 0\.01"):
         resume(run, lr=0.5)
     with pytest.raises(RunError, match="other data"):
-        fit(train=corners(seed=9), test=corners(40, seed=1), resume=run)
+        fit(train=corners(seed=9), valid=corners(40, seed=1), resume=run)
     with pytest.raises(RunError, match="no run folder"):
         resume(tmp_path / "nowhere")
     with pytest.raises(RunError, match="holds a run already"):
@@ -260,7 +263,7 @@ def test_settings_that_do_not_fit_are_named(tmp_path):
         train(tmp_path / "a", batch_size=97)
     with pytest.raises(SettingError, match="unknown setting"):
         train(tmp_path / "b", learning_rate=1)
-    with pytest.raises(SettingError, match="one of train and test"):
+    with pytest.raises(SettingError, match="one of train and valid"):
         fit(train=corners())
     assert not (tmp_path / "a").exists()
 

@@ -1,0 +1,62 @@
+"""result.json: what a finished run came to, for `compare`, `sweep` and the report."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import RunError
+from ..core.version import VERSION
+from ..nn import count_params
+from .best import ranked, readings
+from .records import write_json
+
+if TYPE_CHECKING:
+    from .loop import Result, Run
+
+RESULT = "result.json"
+
+
+def write_summary(run: Run, result: Result) -> None:
+    """Write `result.json` of a run folder."""
+    tests = readings(result.history, run.monitor)
+    best = ranked(tests)[0]
+    row = next(r for r in result.history if r["step"] == best.step and r.get("test_loss") is not None)
+    write_json(
+        run.folder / RESULT,
+        {
+            "test_loss": result.evaluation.loss, "test_accuracy": _finite(result.test_accuracy),
+            "metrics": dict(getattr(result.evaluation, "metrics", {})), "monitor": run.monitor,
+            "best": {"epoch": best.epoch, "step": best.step, "test_loss": row.get("test_loss"), "test_accuracy": row.get("test_accuracy")},
+            "epochs": tests[-1].epoch, "stopped_early": run.stopping, "steps": result.steps, "seconds": result.seconds,
+            "images_per_second": _finite(result.images_per_second), "data_wait": _finite(result.data_wait),
+            "parameters": count_params(result.model), "precision": run.config.precision, "backend": result.backend,
+            "device": result.device, "version": VERSION,
+        },
+    )  # fmt: skip
+
+
+def read_summary(folder: str | Path) -> dict[str, Any] | None:
+    """Return what `write_summary` wrote; None for a run that has not finished.
+
+    Raises
+    ------
+    RunError
+        A damaged file.
+    """
+    path = Path(folder) / RESULT
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); resume the run to write it again") from error
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
