@@ -8,20 +8,24 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portable_nn.core import dtypes, tree
 from portable_nn.core.backend import Backend, Prepared
 from portable_nn.core.call import Call
 from portable_nn.core.errors import NoKernel
 from portable_nn.core.op import Op
+from portable_nn.core.program import Program, Replay
 from portable_nn.core.selection import use_backend
 from portable_nn.core.spec import Spec
 
-from .launch import In, Launch, Out, Plan, Profile
+from .launch import In, Launch, Out, Plan, Profile, slots_of
 from .plans import RULES, elementwise
 from .plans import all as _every_plan  # noqa: F401  (fills RULES)
 from .plans.copies import copy_launch
+
+if TYPE_CHECKING:
+    from .replay import FixedLaunch
 
 # Takes the call's arrays and scalars (operands, then outputs, then scratch) and enqueues one kernel.
 BoundLaunch = Callable[[Sequence[Any]], None]
@@ -59,15 +63,21 @@ class DeviceBackend(Backend):
             raise NoKernel(f"{op.name}: backend {self.name} has no kernel for it")
         return rule(call, self.profile)
 
+    def lower(self, op: Op, call: Call, fixed: bool = False) -> tuple[Plan, list[Any]]:
+        """Plan the call and bind its launches; `fixed` for a replay (see `bind_fixed`)."""
+        plan = self.plan(op, call)
+        n_in, n_out = len(call.inputs), len(call.outputs)
+        bind = self.bind_fixed if fixed else self.bind
+        return plan, [bind(launch, slots_of(launch, n_in, n_out)) for launch in plan.launches]
+
     def prepare(self, op: Op, call: Call) -> Prepared:
         """Plan the call, bind its launches, and return what allocates and launches."""
         if op.view is not None:
             strides_offset = op.view(call)
             if strides_offset is not None:
                 return self._view(call, *strides_offset)
-        plan = self.plan(op, call)
-        n_in, n_out = len(call.inputs), len(call.outputs)
-        bound = [self.bind(launch, _slots(launch, n_in, n_out)) for launch in plan.launches]
+        plan, bound = self.lower(op, call)
+        n_out = len(call.outputs)
         allocate, outputs, scratch = self.allocate, call.outputs, plan.scratch
         if len(bound) == 1 and not scratch and n_out == 1:
             only, out = bound[0], outputs[0]
@@ -105,6 +115,35 @@ class DeviceBackend(Backend):
         """Compile the programs of `launches`. By default nothing is done: they are compiled when they are bound."""
         del launches
 
+    # -- captured steps: what an adapter may do better than launch after launch -----------------------------------------
+
+    def replay(self, program: Program) -> Replay:
+        """Plan the memory of a captured step, bind every launch to it, and return what runs it."""
+        from .replay import PlannedReplay  # it works with this class
+
+        return PlannedReplay(self, program)
+
+    def bind_fixed(self, launch: Launch, slots: Sequence[int | None]) -> Any:
+        """Bind a launch of a replay, most of whose arrays never change; return what `launcher` understands."""
+        return self.bind(launch, slots)
+
+    def launcher(self, launches: Sequence[FixedLaunch]) -> Callable[[], None]:
+        """Return what launches them all, in order, on the arrays that each has in its `given` when it is called."""
+
+        def run() -> None:
+            for launch in launches:
+                launch.bound(launch.given)
+
+        return run
+
+    def shared(self, x: Any) -> Any:
+        """Return an array of the memory of `x` that can be revoked apart from it."""
+        return self.alias(x, self.spec_of(x), 0)
+
+    def revoke(self, x: Any) -> None:
+        """Make an array that `shared` gave raise when it is used: its memory is about to be overwritten."""
+        del x
+
     def _view(self, call: Call, strides: tuple[int, ...], offset: int) -> Prepared:
         spec = Spec(call.outputs[0].shape, call.outputs[0].dtype, strides)
         source = next(i for i, s in enumerate(call.inputs) if isinstance(s, Spec))
@@ -121,7 +160,7 @@ class DeviceBackend(Backend):
         bound = self._writes.get(key)
         if bound is None:
             launch = copy_launch(key[1], In(0), key[0], Out(0), self.profile)
-            bound = self._writes[key] = self.bind(launch, _slots(launch, 1, 1))
+            bound = self._writes[key] = self.bind(launch, slots_of(launch, 1, 1))
         bound((value, target))
 
     @cached_property
@@ -132,15 +171,3 @@ class DeviceBackend(Backend):
         """Tell whether the device computes with `dtype`."""
         return self.profile.float64 or dtype not in (dtypes.float64, dtypes.complex128)
 
-
-def _slots(launch: Launch, n_in: int, n_out: int) -> list[int | None]:
-    """Return, for each argument, its place in the list (operands, outputs, scratch); None for constants."""
-    first = {"in": 0, "out": n_in, "scratch": n_in + n_out}
-    slots: list[int | None] = []
-    for arg in launch.args:
-        role = getattr(arg, "role", None)
-        if role is not None:
-            slots.append(first[role] + arg.index)  # type: ignore[union-attr]
-        else:
-            slots.append(getattr(arg, "index", None))
-    return slots

@@ -192,3 +192,15 @@ class Profile:
     float16: bool = False
     vector: int = 16
     warp: int = 0
+
+
+def slots_of(launch: Launch, n_in: int, n_out: int) -> list[int | None]:
+    """Return, for each argument, its place in the list (operands, outputs, scratch); None for constants."""
+    first = {"in": 0, "out": n_in, "scratch": n_in + n_out}
+    slots: list[int | None] = []
+    for arg in launch.args:
+        if isinstance(arg, Ref):
+            slots.append(first[arg.role] + arg.index)
+        else:
+            slots.append(arg.index if isinstance(arg, Value) else None)
+    return slots

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from portable_nn.core import dtypes
 from portable_nn.core.array import DeviceArray
-from portable_nn.core.backend import DeviceInfo, Prepared
+from portable_nn.core.backend import DeviceInfo
 from portable_nn.core.call import Call
 from portable_nn.core.errors import BackendError
 from portable_nn.core.op import Op
@@ -74,10 +74,10 @@ class Rehearsal(DeviceBackend):
         self._planned = call
         return super().plan(op, call)
 
-    def prepare(self, op: Op, call: Call) -> Prepared:
-        """Plan, bind, and return what pretends to run."""
+    def lower(self, op: Op, call: Call, fixed: bool = False) -> tuple[Plan, list[Any]]:
+        """Plan, and bind what pretends to run."""
         try:
-            return super().prepare(op, call)
+            return super().lower(op, call, fixed)
         finally:
             self._planned = None  # what is bound outside a call (writes into arrays) has none
 

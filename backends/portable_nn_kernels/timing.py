@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from portable_nn.core.backend import Prepared
 from portable_nn.core.call import Call
 from portable_nn.core.op import Op
 from portable_nn.core.spec import Spec
@@ -38,10 +38,10 @@ class TimedBackend(DeviceBackend):
         self._planned = (op.name, tuple(s.nbytes if isinstance(s, Spec) else 0 for s in specs))
         return plan
 
-    def prepare(self, op: Op, call: Call) -> Prepared:
-        """Plan, bind, and return what allocates and launches."""
+    def lower(self, op: Op, call: Call, fixed: bool = False) -> tuple[Plan, list[Any]]:
+        """Plan and bind."""
         try:
-            return super().prepare(op, call)
+            return super().lower(op, call, fixed)
         finally:
             self._planned = _NO_OP  # what is bound outside a call (writes into arrays) has no op
 

@@ -8,6 +8,7 @@ This is the hottest Python of the backend. Measured on the Intel CPU runtime (py
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,11 @@ from portable_nn.core.errors import ArgumentError, BackendError
 from portable_nn_kernels.launch import Const, ErrorWord, Launch, Ref, Value
 from portable_nn_kernels.scalars import SCALAR
 
+from .memory import refuse_revoked
+
 if TYPE_CHECKING:
+    from portable_nn_kernels.replay import FixedLaunch
+
     from .opencl import OpenCLBackend
 
 _PACK = {tag: Struct(f"={char}").pack for tag, char in
@@ -38,12 +43,43 @@ def packed(tag: str, value: Any, kernel: str) -> bytes:
         raise ArgumentError(f"{kernel}: the scalar {value!r} does not fit {tag} ({error})") from None
 
 
-def bind(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:
-    """Return what sets the arguments that change from call to call, and enqueues the launch."""
+@dataclass(slots=True)
+class Bound:
+    """A kernel object whose constants are preset, and what is set and told at each launch.
+
+    Parameters
+    ----------
+    arrays : list of (argument, slot)
+        Base pointers; the offset is the argument after.
+    values : list of (argument, slot, tag)
+        Numbers passed by value.
+    reports : bool
+        The kernel may set the device error word.
+    """
+
+    name: str
+    op: str
+    nbytes: int
+    kernel: Any
+    whole: tuple[int, ...]
+    local: tuple[int, ...]
+    arrays: list[tuple[int, int]]
+    values: list[tuple[int, int, str]]
+    reports: bool
+
+    @property
+    def set_bytes(self) -> Callable[[int, bytes], None]:
+        """What sets an argument from packed bytes."""
+        found: Callable[[int, bytes], None] = getattr(self.kernel, "_set_arg_buf", self.kernel.set_arg)
+        return found
+
+
+def prepared(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]) -> Bound | None:
+    """Build the kernel and preset its constants; None for a launch of no groups."""
     if 0 in launch.groups:
-        return lambda _: None
+        return None
     kernel = backend.programs.kernel(launch)
-    arrays: list[tuple[int, int]] = []  # (argument, slot) of base pointers; the offset is the argument after
+    arrays: list[tuple[int, int]] = []
     values: list[tuple[int, int, str]] = []
     reports = False
     at = 0
@@ -67,25 +103,37 @@ def bind(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]) ->
             at += 2
     if at != kernel.num_args:
         raise BackendError(f"{launch.kernel}: the plan gives {at} arguments but the kernel has {kernel.num_args}")
-    name = launch.kernel
     op, nbytes = backend.described(slots)
-    set_arg, enqueue = kernel.set_arg, cl.enqueue_nd_range_kernel
-    set_bytes = getattr(kernel, "_set_arg_buf", set_arg)
-    local = launch.size
-    whole = tuple(g * n for g, n in zip(launch.groups, local, strict=True))
+    whole = tuple(g * n for g, n in zip(launch.groups, launch.size, strict=True))
+    return Bound(launch.kernel, op, nbytes, kernel, whole, launch.size, arrays, values, reports)
+
+
+def bind(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:
+    """Return what sets the arguments that change from call to call, and enqueues the launch."""
+    bound = prepared(backend, launch, slots)
+    if bound is None:
+        return lambda _: None
+    kernel, whole, local, name, op, nbytes, reports = (
+        bound.kernel, bound.whole, bound.local, bound.name, bound.op, bound.nbytes, bound.reports,
+    )  # fmt: skip
+    set_arg, set_bytes, enqueue = kernel.set_arg, bound.set_bytes, cl.enqueue_nd_range_kernel
     offsets = [0] * len(slots)  # by argument of the launch, as the kernel object has them now
-    last: list[Any] = [None] * len(values)
+    last: list[Any] = [None] * len(bound.values)
     word = backend.error_word
-    numbered = [(i, at, slot) for i, (at, slot) in enumerate(arrays)]
-    scalars = [(i, at, slot, tag) for i, (at, slot, tag) in enumerate(values)]
+    numbered = [(i, at, slot) for i, (at, slot) in enumerate(bound.arrays)]
+    scalars = [(i, at, slot, tag) for i, (at, slot, tag) in enumerate(bound.values)]
 
     def call(given: Sequence[Any]) -> None:
-        for i, at, slot in numbered:
-            x = given[slot]
-            set_arg(at, x.storage.buffer)
-            if x.offset != offsets[i]:
-                set_bytes(at + 1, _pack_offset(x.offset))
-                offsets[i] = x.offset
+        try:
+            for i, at, slot in numbered:
+                x = given[slot]
+                set_arg(at, x.storage.buffer)
+                if x.offset != offsets[i]:
+                    set_bytes(at + 1, _pack_offset(x.offset))
+                    offsets[i] = x.offset
+        except (TypeError, cl.Error):
+            refuse_revoked(given)
+            raise
         for i, at, slot, tag in scalars:
             value = given[slot]
             if value is not last[i]:  # identity: 0.0 == -0.0, and nan != nan
@@ -98,3 +146,51 @@ def bind(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]) ->
             backend.events.append((name, op, nbytes, event))
 
     return call
+
+
+def launcher(backend: OpenCLBackend, launches: Sequence[FixedLaunch]) -> Callable[[], None]:
+    """Return what enqueues a replay: what never changes is set here, once."""
+    kept = [launch for launch in launches if launch.bound is not None]
+    arrays: list[tuple[Any, Any, int, list[Any], int]] = []  # what changes: (setters, argument, list, position in it)
+    values: list[tuple[Any, int, list[Any], int, str, str]] = []
+    for launch in kept:
+        bound: Bound = launch.bound
+        given, set_arg, set_bytes = launch.given, bound.kernel.set_arg, bound.set_bytes
+        for at, slot in bound.arrays:
+            if slot in launch.changing:
+                arrays.append((set_arg, set_bytes, at, given, slot))
+            else:
+                set_arg(at, given[slot].storage.buffer)
+                set_bytes(at + 1, _pack_offset(given[slot].offset))
+        for at, slot, tag in bound.values:
+            if slot in launch.changing:
+                values.append((set_bytes, at, given, slot, tag, bound.name))
+            else:
+                set_bytes(at, packed(tag, given[slot], bound.name))
+    enqueued = [(launch.bound.kernel, launch.bound.whole, launch.bound.local) for launch in kept]
+    told = [(launch.bound.name, launch.bound.op, launch.bound.nbytes) for launch in kept]
+    reports = any(launch.bound.reports for launch in kept)
+    enqueue, word, pack = cl.enqueue_nd_range_kernel, backend.error_word, _pack_offset
+
+    def run() -> None:
+        for set_arg, set_bytes, at, given, slot in arrays:
+            x = given[slot]
+            try:
+                set_arg(at, x.storage.buffer)
+            except (TypeError, cl.Error):
+                refuse_revoked((x,))
+                raise
+            set_bytes(at + 1, pack(x.offset))
+        for set_bytes, at, given, slot, tag, name in values:
+            set_bytes(at, packed(tag, given[slot], name))
+        if reports:
+            word.armed = True
+        queue, events = backend.queue, backend.events
+        if events is None:
+            for kernel, whole, local in enqueued:
+                enqueue(queue, kernel, whole, local)
+        else:
+            for (kernel, whole, local), what in zip(enqueued, told, strict=True):
+                events.append((*what, enqueue(queue, kernel, whole, local)))
+
+    return run

@@ -7,13 +7,14 @@ second pool, or `finish` in between (which is what profiling does).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pyopencl as cl
 from pyopencl.tools import ImmediateAllocator, MemoryPool
 
-from portable_nn.core.errors import BackendError
+from portable_nn.core.errors import BackendError, StaleArray
 
 
 class Storage:
@@ -31,6 +32,20 @@ class Storage:
         self.buffer = buffer
         self.nbytes = nbytes
         self.version = 0  # grows at every in-place write
+
+
+class Revoked:
+    """Stands where the buffer of a storage was whose memory a captured step has taken."""
+
+
+def refuse_revoked(arrays: Iterable[Any]) -> None:
+    """Raise `StaleArray` if the memory of one of these arrays was taken."""
+    for x in arrays:
+        if isinstance(getattr(getattr(x, "storage", None), "buffer", None), Revoked):
+            raise StaleArray(
+                f"an array of shape {x.shape} was used after it was given to a captured step that donates it: its memory holds "
+                "what the step returned; use that, or copy the array before (ops.astype)"
+            )
 
 
 @dataclass(frozen=True, slots=True)

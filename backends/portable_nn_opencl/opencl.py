@@ -21,13 +21,14 @@ from portable_nn.core.errors import ArgumentError, BackendError, DTypeError
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.host import gathered, span
 from portable_nn_kernels.launch import Launch, Profile
+from portable_nn_kernels.replay import FixedLaunch
 from portable_nn_kernels.timing import KernelTime as KernelTime
 from portable_nn_kernels.timing import TimedBackend
 
 from . import devices as found_devices
-from .binding import bind
+from .binding import bind, launcher, prepared
 from .error_word import ErrorWord
-from .memory import MemoryStats, OutOfMemory, Pool, Storage
+from .memory import MemoryStats, OutOfMemory, Pool, Revoked, Storage, refuse_revoked
 from .profile import profile_of
 from .programs import Programs
 
@@ -141,6 +142,7 @@ class OpenCLBackend(TimedBackend):
         if spec.size == 0:
             self.error_word.check(self.queue)
             return np.empty(spec.shape, spec.dtype)
+        refuse_revoked((x,))
         low, high = span(spec)
         # The range of memory that covers the array, as it lies; strides are applied on the host.
         flat = np.empty(high - low + 1, spec.dtype)
@@ -164,6 +166,22 @@ class OpenCLBackend(TimedBackend):
     def bind(self, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:
         """Build the kernel, preset its constants, and return what launches it."""
         return bind(self, launch, slots)
+
+    def bind_fixed(self, launch: Launch, slots: Sequence[int | None]) -> Any:
+        """Build the kernel and preset its constants."""
+        return prepared(self, launch, slots)
+
+    def launcher(self, launches: Sequence[FixedLaunch]) -> Callable[[], None]:
+        """Set every argument that stays, and return what sets the others and enqueues."""
+        return launcher(self, launches)
+
+    def shared(self, x: DeviceArray) -> DeviceArray:
+        """Return an array of the same memory with a storage of its own."""
+        return DeviceArray(Storage(x.storage.buffer, x.storage.nbytes), x.spec, x.offset, self)
+
+    def revoke(self, x: DeviceArray) -> None:
+        """Take the memory from an array and all its views."""
+        x.storage.buffer = Revoked()
 
     @contextmanager
     def profiling(self) -> Iterator[list[KernelTime]]:

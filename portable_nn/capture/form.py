@@ -35,9 +35,9 @@ class Leaves:
         self.arrays: list[Any] = []
         self.numbers: list[Any] = []
         self.specs = specs
-        self.form = self._walk(x)
+        self.form: Hashable = self._walk(x)
 
-    def _walk(self, x: Any) -> Hashable:
+    def _walk(self, x: Any) -> Any:
         kind = type(x)
         if kind is DeviceArray:
             self.arrays.append(x)
@@ -60,7 +60,7 @@ class Leaves:
             return (array.shape, array.dtype, array.strides) if self.specs else DeviceArray
         if isinstance(x, list | tuple | dict):  # subclasses: named tuples, ordered dicts
             branches = list(x.values()) if isinstance(x, dict) else list(x)
-            return (kind.__qualname__, tuple(x) if isinstance(x, dict) else len(x), *[self._walk(v) for v in branches])
+            return (kind, tuple(x) if isinstance(x, dict) else len(x), *[self._walk(v) for v in branches])
         if isinstance(x, tree.Node):
             children = x.tree_children()
             settings = {k: v for k, v in vars(x).items() if k not in children} if hasattr(x, "__dict__") else {}

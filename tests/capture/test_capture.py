@@ -327,3 +327,44 @@ def test_training_takes_the_same_steps(backend: Backend, optimizer: Any, donate:
     for a, b in zip(wanted, made, strict=True):
         assert [x.tobytes() for x in a] == [x.tobytes() for x in b]
     assert len(captured.variants) == 1
+
+
+def test_donated_arrays_raise_when_used_again(rng: np.random.Generator) -> None:
+    if "opencl" not in VALUES:
+        pytest.skip("only the arrays of opencl can be taken from their holder")
+    with pnn.use_backend(find("opencl")):
+        step = pnn.capture(lambda state, x: ({"w": state["w"] + x, "v": state["v"]}, ops.sum(x)), donate="state")
+        mine = {"w": draw(rng, 3), "v": draw(rng, 2, 2)}
+        x = draw(rng, 3)
+        first, _ = step(mine, x)
+        wanted = pnn.to_numpy(mine["w"] + x)  # what the user made is copied, and stays
+        assert pnn.to_numpy(first["w"]).tobytes() == wanted.tobytes()
+        view = first["v"].T
+        second, _ = step(first, x)
+        assert pnn.to_numpy(second["w"]).tobytes() == (wanted + pnn.to_numpy(x)).tobytes()
+        for stale in (first["w"], first["v"], view):
+            with pytest.raises(StaleArray, match="given to a captured step that donates it"):
+                pnn.to_numpy(stale)
+            with pytest.raises(StaleArray, match=r"used after it was given .*use that, or copy"):
+                stale + 1.0
+        with pytest.raises(StaleArray, match="donates it"):
+            step(first, x)
+
+
+def test_states_may_come_from_elsewhere(backend: Backend, rng: np.random.Generator) -> None:
+    def f(state: Any, x: Any) -> Any:
+        return [state[1] * 2.0, state[0] + x], state[0]
+
+    step = pnn.capture(f, donate="state")
+    x = draw(rng, 2, 2)
+    state = [draw(rng, 2, 2), draw(rng, 2, 2)]
+    for turn in range(6):
+        if turn == 3:  # exchanged
+            state = [state[1], state[0]]
+        if turn == 4:  # views of what was handed out, and a new array
+            state = [state[1].T, draw(rng, 2, 2)]
+        kept = [pnn.asarray(pnn.to_numpy(s)) for s in state]
+        wanted = f(kept, x)
+        state, old = step(state, x)
+        assert same(old, wanted[1])
+        assert all(same(a, b) for a, b in zip(state, wanted[0], strict=True))

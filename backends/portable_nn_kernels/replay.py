@@ -1,0 +1,287 @@
+"""Replay of a captured step on a device: every launch bound once to fixed memory, so that a call only launches.
+
+Memory is of five kinds. What the caller gives and what is handed out change at every replay; constants stay where they are;
+state (donated inputs, in whose place results are written) is kept from one replay to the next; everything else shares an arena.
+Over 250 lines because a replay is made in one go, top to bottom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from portable_nn.core.dtypes import uint8
+from portable_nn.core.elementwise import is_dense
+from portable_nn.core.program import Fixed, Given, Program, Slot
+from portable_nn.core.spec import Spec
+
+from .launch import In, Launch, Out, Plan, slots_of
+from .memory import Block, alive, place, rounded
+from .plans.copies import copy_launch
+
+if TYPE_CHECKING:
+    from .device import DeviceBackend
+
+
+@dataclass(eq=False, slots=True)
+class FixedLaunch:
+    """A launch of a replay.
+
+    Parameters
+    ----------
+    launch : Launch
+    bound : object
+        What `DeviceBackend.bind_fixed` returned.
+    given : list
+        What the launch's slots are positions in: arrays and numbers. Changed in place between replays.
+    changing : set of int
+        Positions of `given` that change.
+    op : str
+        Whose launch it is.
+    """
+
+    launch: Launch
+    bound: Any
+    given: list[Any]
+    changing: set[int]
+    op: str
+
+
+class PlannedReplay:
+    """A captured step, planned and bound.
+
+    Attributes
+    ----------
+    launches : list of FixedLaunch
+        In order. `launched_once` holds those that need no repetition.
+    arena_bytes : int
+        Memory that the step's intermediate arrays and scratch share; `alive_bytes` is what no plan can go below, and
+        `separate_bytes` what they would take without sharing.
+    state_bytes : int
+        Memory of donated inputs.
+    """
+
+    def __init__(self, backend: DeviceBackend, program: Program) -> None:
+        self.backend = backend
+        self.program = program = replace(program, slots=list(program.slots), steps=list(program.steps))
+        self._states = _place_states(program)
+        self._lower()
+        self._classify()
+        self._allocate()
+        self._fill()
+        self.run = backend.launcher(self.launches)
+        self._handed: dict[int, Any] = {}  # by input position: the state array handed out by the last replay
+
+    # -- making -----------------------------------------------------------------------------------------------------
+
+    def _lower(self) -> None:
+        """Plan and bind every step; the copies at the end are steps without an op."""
+        backend, program = self.backend, self.program
+        self._work: list[tuple[tuple[Any, ...], tuple[int, ...], Plan, list[Any], str]] = []
+        kept = [s for s in program.steps if not s.view]
+        program.steps = kept
+        for step in kept:
+            plan, bound = backend.lower(step.op, step.call, fixed=True)
+            self._work.append((step.inputs, step.outputs, plan, bound, step.op.name))
+
+    def _copy(self, source: int, target: int) -> None:
+        """Add a copy between two slots of one shape."""
+        slots = self.program.slots
+        if not slots[source].spec.size:
+            return
+        launch = copy_launch(slots[source].spec, In(0), slots[target].spec, Out(0), self.backend.profile)
+        bound = self.backend.bind_fixed(launch, [0 if arg == In(0) else 1 if arg == Out(0) else None for arg in launch.args])
+        self._work.append(((source,), (target,), Plan((launch,)), [bound], "copy"))
+
+    def _classify(self) -> None:
+        """Decide of what kind the memory of every slot is, and copy what must leave its place."""
+        program = self.program
+        state_bases = {program.base(program.inputs[i]) for i in self._states}
+        late: list[tuple[int, int]] = []
+        self._results: list[int] = []  # slot per result
+        for position, slot in enumerate(program.results):
+            donated = program.donated.get(position)
+            if donated in self._states:
+                home = program.inputs[donated]
+                if slot != home and not _same_place(program, slot, home):
+                    if program.base(slot) in state_bases:  # another state's memory: it may be overwritten before it is read
+                        aside = program.new_slot(program.slots[home].spec)
+                        self._copy(slot, aside)
+                        slot = aside
+                    late.append((slot, home))
+                self._results.append(home)
+            elif program.base(slot) in state_bases:
+                aside = program.new_slot(Spec(program.slots[slot].spec.shape, program.slots[slot].spec.dtype))
+                self._copy(slot, aside)
+                self._results.append(aside)
+            else:
+                self._results.append(slot)
+        for source, target in late:
+            self._copy(source, target)
+        self._state_bases = state_bases
+        self._input_bases = {slot: i for i, slot in enumerate(program.inputs) if program.base(slot) not in state_bases}
+        fixed = {*state_bases, *self._input_bases, *program.constants}
+        self._result_bases = {program.base(s) for p, s in enumerate(self._results)} - fixed
+
+    def _allocate(self) -> None:
+        """Place what is neither given, handed out, constant nor state in the arena."""
+        program = self.program
+        elsewhere = {*self._state_bases, *self._input_bases, *program.constants, *self._result_bases}
+        blocks: dict[int, Block] = {}
+        scratch: list[list[Block]] = []
+        for at, (inputs, outputs, plan, _, _) in enumerate(self._work):
+            for slot in (*(x for x in inputs if type(x) is int), *outputs):
+                base = program.base(slot)
+                if base not in elsewhere:
+                    block = blocks.setdefault(base, Block(program.slots[base].spec.nbytes, at, at))
+                    block.last = at
+            scratch.append([Block(spec.nbytes, at, at) for spec in plan.scratch])
+        every = [*blocks.values(), *(b for row in scratch for b in row)]
+        self.arena_bytes = place(every)
+        self.alive_bytes, self.separate_bytes = alive(every), sum(rounded(b.nbytes) for b in every)
+        offsets, self.state_bytes = dict[int, int](), 0
+        for base in sorted(self._state_bases):
+            offsets[base] = self.state_bytes
+            self.state_bytes += rounded(program.slots[base].spec.nbytes)
+        backend = self.backend
+        self._arena = backend.allocate(Spec((self.arena_bytes,), uint8)) if every else None
+        self._state = backend.allocate(Spec((self.state_bytes,), uint8)) if self.state_bytes else None
+
+        def part(block: Any, nbytes: int, spec: Spec, more: int = 0) -> Any:
+            return backend.alias(block, spec, nbytes // spec.dtype.itemsize + more)
+
+        self._arrays: dict[int, Any] = {}  # by slot: arrays that stay where they are
+        for number, s in enumerate(program.slots):
+            if s.base in blocks:
+                self._arrays[number] = part(self._arena, blocks[s.base].offset, s.spec, s.offset)
+            elif s.base in offsets:
+                self._arrays[number] = part(self._state, offsets[s.base], s.spec, s.offset)
+            elif s.base in program.constants:
+                whole = program.constants[s.base]
+                self._arrays[number] = whole if number == s.base else backend.alias(whole, s.spec, s.offset)
+        self._scratch = [
+            [part(self._arena, b.offset, spec) for b, spec in zip(row, work[2].scratch, strict=True)]
+            for row, work in zip(scratch, self._work, strict=True)
+        ]
+
+    def _fill(self) -> None:
+        """Give every launch its arrays, and note what changes from replay to replay."""
+        program = self.program
+        self.launches: list[FixedLaunch] = []
+        self._changes: list[tuple[list[Any], int, int]] = []  # (given, position, slot)
+        self._numbers: list[tuple[list[Any], int, int]] = []  # (given, position, index of the number)
+        moving: set[int] = set()
+        for (inputs, outputs, plan, bound, op), scratch in zip(self._work, self._scratch, strict=True):
+            given: list[Any] = []
+            changing: set[int] = set()
+            for x in (*inputs, *outputs):
+                if type(x) is int:
+                    if x not in self._arrays:
+                        changing.add(len(given))
+                        self._changes.append((given, len(given), x))
+                        moving.add(x)
+                    given.append(self._arrays.get(x))
+                elif isinstance(x, Given):
+                    changing.add(len(given))
+                    self._numbers.append((given, len(given), x.index))
+                    given.append(None)
+                else:
+                    given.append(x.value if isinstance(x, Fixed) else None)
+            given += scratch
+            for launch, made in zip(plan.launches, bound, strict=True):
+                used = {slot for slot in slots_of(launch, len(inputs), len(outputs)) if slot is not None}
+                self.launches.append(FixedLaunch(launch, made, given, changing & used, op))
+        self._moving = [(n, program.slots[n]) for n in sorted(moving | {s for s in self._results if s not in self._arrays})]
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    def __call__(self, arrays: Sequence[Any], numbers: Sequence[Any]) -> list[Any]:
+        """Launch the step on these arrays and numbers; return its results."""
+        backend, program = self.backend, self.program
+        if self._states:
+            self._take_states(arrays)
+        bases: dict[int, Any] = {slot: arrays[i] for slot, i in self._input_bases.items()}
+        for base in self._result_bases:
+            bases[base] = backend.allocate(program.slots[base].spec)
+        places: dict[int, Any] = {}
+        for number, slot in self._moving:
+            whole = bases[slot.base]
+            places[number] = whole if number == slot.base else backend.alias(whole, slot.spec, slot.offset)
+        for given, at, number in self._changes:
+            given[at] = places[number]
+        for given, at, index in self._numbers:
+            given[at] = numbers[index]
+        self.run()
+        results: list[Any] = []
+        for position, number in enumerate(self._results):
+            donated = program.donated.get(position)
+            if donated in self._states:
+                made = self._handed.get(donated)
+                if made is None:
+                    made = self._handed[donated] = backend.shared(self._arrays[number])
+            else:
+                made = places[number] if number in places else self._arrays[number]
+            results.append(made)
+        for given, at, _ in self._changes:  # what is given and handed out lives no longer than its user wants
+            given[at] = None
+        return results
+
+    def _take_states(self, arrays: Sequence[Any]) -> None:
+        """Copy states that are not there already into their place, and make what was handed out before unusable."""
+        backend, handed = self.backend, self._handed
+        strange = [i for i in self._states if handed.get(i) is not arrays[i]]
+        ours = {id(x) for x in handed.values()}
+        # Two of our own arrays exchanged: both must be read before either is written.
+        copies = []
+        for i in strange:
+            x = arrays[i]
+            if ours:
+                spec = backend.spec_of(x)
+                aside = backend.allocate(spec if spec.contiguous else Spec(spec.shape, spec.dtype))
+                backend.write(aside, x)
+                x = aside
+            copies.append((self._arrays[self.program.inputs[i]], x))
+        for target, x in copies:
+            backend.write(target, x)
+        for x in handed.values():
+            backend.revoke(x)
+        handed.clear()
+
+
+def _same_place(program: Program, a: int, b: int) -> bool:
+    x, y = program.slots[a], program.slots[b]
+    return x.base == y.base and x.offset == y.offset and x.spec is y.spec
+
+
+def _place_states(program: Program) -> set[int]:
+    """Let results take the memory of donated inputs where that changes nothing; return the donated positions of inputs.
+
+    A result may be written over its input by the last step that reads the input, if that step is elementwise: each
+    element is read before it is written, by the same work-item. Other results are copied into place at the end.
+    """
+    states = {i for i in program.donated.values() if _owns(program, program.inputs[i])}
+    producers, last = program.producers(), program.last_uses()
+    counts: dict[int, int] = {}
+    for slot in program.results:
+        counts[program.base(slot)] = counts.get(program.base(slot), 0) + 1
+    moved: dict[int, int] = {}
+    taken: set[int] = set()
+    for position, i in program.donated.items():
+        home, slot = program.inputs[i], program.results[position]
+        at = producers.get(slot)
+        if i not in states or at is None or program.base(slot) != slot or _same_place(program, slot, home):
+            continue
+        step = program.steps[at]
+        alone = [x for x in step.reads() if program.base(x) == program.base(home)] == [home]
+        fits = step.op.expression is not None and program.slots[slot].spec is program.slots[home].spec
+        if fits and alone and last[program.base(home)] == at and counts[slot] == 1 and home not in taken and program.base(home) == home:
+            moved[slot] = home
+            taken.add(home)
+    program.slots = [Slot(s.spec, moved.get(s.base, s.base), s.offset) for s in program.slots]
+    return states
+
+
+def _owns(program: Program, slot: int) -> bool:
+    spec = program.slots[slot].spec
+    return spec.size > 0 and is_dense(spec)
