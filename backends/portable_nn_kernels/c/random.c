@@ -21,7 +21,6 @@
 #define DROPOUT 5
 
 #define V ACC(T)
-#define WIDE(a, b) ((V)((a) >> 5) * (V)67108864 + (V)((b) >> 6)) /* 53 bits of two words */
 
 /* Turn block number `block` into v[0] ... v[PER - 1]; for DROPOUT, into what x is multiplied by. */
 DEVICE void pnn_draw(pnn_key k, i64 block, V a, V b, u32 limit, i32 all, V* v) {
@@ -34,22 +33,16 @@ DEVICE void pnn_draw(pnn_key k, i64 block, V a, V b, u32 limit, i32 all, V* v) {
 #elif DRAW == DROPOUT
     for (i32 i = 0; i < 4; i++) v[i] = (V)(i32)((w[i] >= limit) & (all == 0)) * a;
 #elif DRAW == UNIFORM && PER == 2
-    v[0] = WIDE(w[0], w[1]) * (V)SCALE * a + b;
-    v[1] = WIDE(w[2], w[3]) * (V)SCALE * a + b;
+    v[0] = pnn_fraction_f64(w[0], w[1]) * a + b;
+    v[1] = pnn_fraction_f64(w[2], w[3]) * a + b;
 #elif DRAW == UNIFORM
-    for (i32 i = 0; i < 4; i++) v[i] = (V)(w[i] >> (32 - KEPT)) * LIT(f32, SCALE) * a + b;
+    for (i32 i = 0; i < 4; i++) v[i] = pnn_fraction_f32(w[i], KEPT) * a + b;
 #elif DRAW == NORMAL && PER == 2
-    const V radius = pnn_sqrt_f64(-2 * pnn_log_f64((WIDE(w[0], w[1]) + 1) * (V)SCALE));
-    const V angle = 6.283185307179586 * (WIDE(w[2], w[3]) * (V)SCALE);
-    v[0] = radius * pnn_cos_f64(angle) * a + b;
-    v[1] = radius * pnn_sin_f64(angle) * a + b;
+    pnn_normal_pair_f64(w[0], w[1], w[2], w[3], v);
+    for (i32 i = 0; i < 2; i++) v[i] = v[i] * a + b;
 #else
-    for (i32 i = 0; i < 4; i += 2) {
-        const V radius = pnn_sqrt_f32(-2.0f * pnn_log_f32(((V)w[i] + 0.5f) * 2.3283064365386963e-10f));
-        const V angle = 6.2831853071795862f * ((V)(w[i + 1] >> 8) * 5.9604644775390625e-08f);
-        v[i] = radius * pnn_cos_f32(angle) * a + b;
-        v[i + 1] = radius * pnn_sin_f32(angle) * a + b;
-    }
+    for (i32 i = 0; i < 4; i += 2) pnn_normal_pair_f32(w[i], w[i + 1], v + i);
+    for (i32 i = 0; i < 4; i++) v[i] = v[i] * a + b;
 #endif
 }
 

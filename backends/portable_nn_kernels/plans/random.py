@@ -34,8 +34,6 @@ def _draw(
     defines: list[tuple[str, Define]] = [("T", tag), ("DRAW", kind), ("PER", per), ("GROUP", group)]
     if kind == "UNIFORM":
         defines.append(("KEPT", _KEPT[tag]))
-    if kind in ("UNIFORM", "NORMAL"):
-        defines.append(("SCALE", repr(2.0 ** -_KEPT[tag])))
     args: list[Arg] = [In(key), *([x] if x is not None else []), out or Out(0), Const("i64", call.spec(key).strides[0])]
     args += [Const("i64", y.size), Const("i64", chunk), Const(number, a), Const(number, b)]
     args += [Const("u32", min(limit, 2**32 - 1)), Const("i32", int(limit == 2**32))]

@@ -5,10 +5,9 @@ from typing import Any
 
 from portable_nn_numba.dialect import ACC, ACC_TAG, GROUP_ID, IN, LOAD, LOCAL_ID, OUT, STORE, i32, i64, u32
 from portable_nn_numba.registry import Defines, kernel
-from portable_nn_numba.scalar import pnn
 from portable_nn_numba.shim import cuda, device
 
-from .philox import pnn_block
+from .philox import pnn_block, pnn_fraction_f64, pnn_normal_pair_f32, pnn_normal_pair_f64
 
 NO_MARK = u32(0)
 
@@ -24,42 +23,30 @@ def drawing(d: Defines) -> Callable[..., Any]:
     if DRAW == "DROPOUT":
         return device(lambda w, a, b, limit, every, i: V(a) if w[i] >= limit and every == 0 else V(0))
     if DRAW == "UNIFORM" and d["PER"] == 4:
-        SCALE, SHIFT = V(float(d["SCALE"])), u32(32 - d["KEPT"])
+        SCALE, SHIFT = V(2.0 ** -d["KEPT"]), u32(32 - d["KEPT"])
         return device(lambda w, a, b, limit, every, i: V(V(V(u32(w[i] >> SHIFT)) * SCALE) * a) + b)
-    five, six = u32(5), u32(6)
-
-    @device
-    def wide(a: Any, b: Any) -> Any:
-        return V(u32(a >> five)) * V(67108864) + V(u32(b >> six))  # 53 bits of two words
-
     if DRAW == "UNIFORM":
-        FRACTION = V(float(d["SCALE"]))
-        return device(lambda w, a, b, limit, every, i: wide(w[2 * i], w[2 * i + 1]) * FRACTION * a + b)
-    root, log, cos, sin = (pnn(name, ACC_TAG(T)) for name in ("sqrt", "log", "cos", "sin"))
+        return device(lambda w, a, b, limit, every, i: pnn_fraction_f64(w[2 * i], w[2 * i + 1]) * a + b)
     if d["PER"] == 2:
-        UNIT, TURN, ONE, TWO = V(float(d["SCALE"])), V(6.283185307179586), V(1), V(-2)
 
         @device
         def pair(w: Any, a: Any, b: Any, limit: Any, every: Any, i: Any) -> Any:
-            radius = root(TWO * log((wide(w[0], w[1]) + ONE) * UNIT))
-            angle = TURN * (wide(w[2], w[3]) * UNIT)
-            return radius * (cos(angle) if i == 0 else sin(angle)) * a + b
+            z = pnn_normal_pair_f64(w[0], w[1], w[2], w[3])
+            return (z[0] if i == 0 else z[1]) * a + b
 
         return pair
-    HALF, TINY, CIRCLE, STEP, MINUS_TWO, EIGHT = V(0.5), V(2.3283064365386963e-10), V(6.2831853071795862), V(5.9604644775390625e-08), V(-2), u32(8)
 
     @device
     def normal(w: Any, a: Any, b: Any, limit: Any, every: Any, i: Any) -> Any:
         first = w[0] if i < 2 else w[2]
         second = w[1] if i < 2 else w[3]
-        radius = root(MINUS_TWO * log((V(first) + HALF) * TINY))
-        angle = CIRCLE * (V(u32(second >> EIGHT)) * STEP)
-        return radius * (cos(angle) if i % 2 == 0 else sin(angle)) * a + b
+        z = pnn_normal_pair_f32(first, second)
+        return (z[0] if i % 2 == 0 else z[1]) * a + b
 
     return normal
 
 
-@kernel("pnn_random", "random.c", ignores=("SCALE",))
+@kernel("pnn_random", "random.c", ignores=("KEPT",))
 def random(d: Defines) -> Callable[..., Any]:
     T, PER, GROUP = d["T"], d["PER"], d["GROUP"]
     DROPOUT = d["DRAW"] == "DROPOUT"
