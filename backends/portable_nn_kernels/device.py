@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from portable_nn.core import dtypes, tree
 from portable_nn.core.backend import Backend, Prepared
 from portable_nn.core.call import Call
 from portable_nn.core.errors import NoKernel
+from portable_nn.core.fused import Fused
 from portable_nn.core.op import Op
 from portable_nn.core.program import Program, Replay
 from portable_nn.core.selection import use_backend
@@ -35,6 +37,7 @@ class DeviceBackend(Backend):
     """A backend that runs plans."""
 
     profile: Profile
+    plans_memory = True
 
     @abstractmethod
     def allocate(self, spec: Spec) -> Any:
@@ -51,11 +54,13 @@ class DeviceBackend(Backend):
         `slots[i]` is the position of argument i in the list the bound launch will be given; None for constants.
         """
 
-    def plan(self, op: Op, call: Call) -> Plan:
+    def plan(self, op: Op | Fused, call: Call) -> Plan:
         """Return the launches of `call`. Raises `NoKernel` naming what is missing."""
         for spec in (*call.inputs, *call.outputs):
             if isinstance(spec, Spec) and not self.supports(spec.dtype):
                 raise NoKernel(f"{op.name}: {self.name} on {self.device} has no {spec.dtype.name}; use a dtype it has, such as float32")
+        if isinstance(op, Fused):
+            return elementwise.plan_fused(op, call, self.profile)
         if op.expression is not None:
             return elementwise.plan(op, call, self.profile)
         rule = RULES.get(op.name)
@@ -63,9 +68,14 @@ class DeviceBackend(Backend):
             raise NoKernel(f"{op.name}: backend {self.name} has no kernel for it")
         return rule(call, self.profile)
 
-    def lower(self, op: Op, call: Call, fixed: bool = False) -> tuple[Plan, list[Any]]:
-        """Plan the call and bind its launches; `fixed` for a replay (see `bind_fixed`)."""
+    def lower(self, op: Op | Fused, call: Call, fixed: bool = False, in_place: bool = False) -> tuple[Plan, list[Any]]:
+        """Plan the call and bind its launches; `fixed` for a replay (see `bind_fixed`).
+
+        `in_place`: an output lies where an operand does, so kernels must not be promised that they do not overlap.
+        """
         plan = self.plan(op, call)
+        if in_place:
+            plan = replace(plan, launches=tuple(replace(x, defines=(("PNN_IN_PLACE", 1), *x.defines)) for x in plan.launches))
         n_in, n_out = len(call.inputs), len(call.outputs)
         bind = self.bind_fixed if fixed else self.bind
         return plan, [bind(launch, slots_of(launch, n_in, n_out)) for launch in plan.launches]

@@ -14,6 +14,7 @@ from portable_nn.core.array import DeviceArray
 from portable_nn.core.backend import DeviceInfo
 from portable_nn.core.call import Call
 from portable_nn.core.errors import BackendError
+from portable_nn.core.fused import Fused
 from portable_nn.core.op import Op
 from portable_nn.core.spec import Spec
 
@@ -69,15 +70,15 @@ class Rehearsal(DeviceBackend):
         """Return a view."""
         return DeviceArray(x.storage, spec, x.offset + offset, self)
 
-    def plan(self, op: Op, call: Call) -> Plan:
+    def plan(self, op: Op | Fused, call: Call) -> Plan:
         """Return the launches of `call`, and remember whose they are."""
         self._planned = call
         return super().plan(op, call)
 
-    def lower(self, op: Op, call: Call, fixed: bool = False) -> tuple[Plan, list[Any]]:
+    def lower(self, op: Op | Fused, call: Call, fixed: bool = False, in_place: bool = False) -> tuple[Plan, list[Any]]:
         """Plan, and bind what pretends to run."""
         try:
-            return super().lower(op, call, fixed)
+            return super().lower(op, call, fixed, in_place)
         finally:
             self._planned = None  # what is bound outside a call (writes into arrays) has none
 

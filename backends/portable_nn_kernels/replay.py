@@ -82,7 +82,8 @@ class PlannedReplay:
         kept = [s for s in program.steps if not s.view]
         program.steps = kept
         for step in kept:
-            plan, bound = backend.lower(step.op, step.call, fixed=True)
+            in_place = not {program.base(x) for x in step.reads()}.isdisjoint(program.base(x) for x in step.outputs)
+            plan, bound = backend.lower(step.op, step.call, fixed=True, in_place=in_place)
             self._work.append((step.inputs, step.outputs, plan, bound, step.op.name))
 
     def _copy(self, source: int, target: int) -> None:

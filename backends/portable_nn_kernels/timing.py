@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portable_nn.core.call import Call
+from portable_nn.core.fused import Fused
 from portable_nn.core.op import Op
 from portable_nn.core.spec import Spec
 
@@ -31,17 +32,17 @@ class TimedBackend(DeviceBackend):
 
     _planned = _NO_OP
 
-    def plan(self, op: Op, call: Call) -> Plan:
+    def plan(self, op: Op | Fused, call: Call) -> Plan:
         """Return the launches of `call`; remember whose they are."""
         plan = super().plan(op, call)
         specs = (*call.inputs, *call.outputs, *plan.scratch)
         self._planned = (op.name, tuple(s.nbytes if isinstance(s, Spec) else 0 for s in specs))
         return plan
 
-    def lower(self, op: Op, call: Call, fixed: bool = False) -> tuple[Plan, list[Any]]:
+    def lower(self, op: Op | Fused, call: Call, fixed: bool = False, in_place: bool = False) -> tuple[Plan, list[Any]]:
         """Plan and bind."""
         try:
-            return super().lower(op, call, fixed)
+            return super().lower(op, call, fixed, in_place)
         finally:
             self._planned = _NO_OP  # what is bound outside a call (writes into arrays) has no op
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.backend import Backend
 from ..core.errors import CaptureError
+from ..core.op import LIST, Op
 from ..core.program import Fixed, Given, Operand, Program, Step
 
 
@@ -47,10 +48,12 @@ def _told(step: Step | None) -> str:
 
 
 def _names(step: Step) -> list[str]:
-    extra = len(step.inputs) - len(step.op.operands)
+    op = step.op
+    assert isinstance(op, Op)  # nothing is fused in a recording
+    extra = len(step.inputs) - len(op.operands)
     names: list[str] = []
-    for name in step.op.operands:
-        names += [name] * (extra + 1) if "list" in step.op.roles[name] else [name]
+    for name in op.operands:
+        names += [name] * (extra + 1) if op.roles[name] == LIST else [name]
     return names
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.backend import Backend
-from ..core.program import Fixed, Operand, Program, Slot, Step
+from ..core.program import Fixed, Operand, Program, Step
+from .fuse import join_activations, join_elementwise, skip_identities
+from .graph import parts, substitute, with_inputs
+from .updates import join_updates
 
 
 def rewritten(recorded: Program, target: Backend) -> Program:
@@ -19,17 +22,23 @@ def rewritten(recorded: Program, target: Backend) -> Program:
     )  # fmt: skip
     drop_dead(program)
     join_equal(program)
+    if target.plans_memory:
+        skip_identities(program)
+        join_activations(program)
+        join_updates(program)
+        join_elementwise(program)
     drop_dead(program)
     return program
 
 
 def drop_dead(program: Program) -> None:
     """Drop calls whose outputs nobody reads."""
-    needed = set(program.results)
+    pieces = parts(program)
+    needed = set(program.results) | {program.base(slot) for slot in program.results}
     kept: list[Step] = []
     for step in reversed(program.steps):
         if needed.intersection(step.outputs):
-            needed.update(step.reads())
+            needed.update(x for slot in step.reads() for x in (slot, *pieces.get(slot, ())))
             kept.append(step)
     program.steps = kept[::-1]
 
@@ -47,13 +56,9 @@ def join_equal(program: Program) -> None:
             same.update(zip(step.outputs, first.outputs, strict=True))
             continue
         seen[key] = step
-        kept.append(step if inputs == step.inputs else Step(step.op, step.call, inputs, step.outputs, step.view))
-    if same:
-        program.slots = [
-            Slot(s.spec, same.get(s.base, s.base), s.offset) if i != s.base else s for i, s in enumerate(program.slots)
-        ]
-        program.results = [same.get(s, s) for s in program.results]
+        kept.append(with_inputs(step, inputs))
     program.steps = kept
+    substitute(program, same)
 
 
 def _key(x: Operand) -> Any:

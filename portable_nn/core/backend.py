@@ -61,6 +61,7 @@ class Backend(ABC):
 
     name: str
     device: str
+    plans_memory = False  # whether `replay` places memory itself and takes `core.fused` calls: then captures fuse for it
 
     @abstractmethod
     def prepare(self, op: Op, call: Call) -> Prepared:

@@ -171,6 +171,15 @@ class Expression:
 
         return [(name + suffix, text(node)) for name, node in self.steps], text(self.value)
 
+    def renamed(self, names: Mapping[str, str]) -> Expression:
+        """Return the expression with other names for what it reads and assigns."""
+
+        class Renamed(ast.NodeTransformer):
+            def visit_Name(self, node: ast.Name) -> ast.Name:
+                return ast.Name(names.get(node.id, node.id), node.ctx)
+
+        return Expression(ast.unparse(Renamed().visit(ast.parse(ast.unparse(self._module)))).replace("\n", "; "))
+
     def render_c(self, tag: str, plain: Collection[str] = ()) -> str:
         """Return the final value as C, computed in type `tag`; name `x` is the variable `v_x`, or `x` if it is in `plain`."""
         return _c(self.value, tag, plain)

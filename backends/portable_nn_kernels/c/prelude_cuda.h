@@ -19,7 +19,11 @@ typedef double f64;
 #define GLOBAL
 #define LOCAL __shared__
 #define LOCALP
+#ifdef PNN_IN_PLACE /* an output lies where an operand does: no promise that they do not overlap */
+#define RESTRICT
+#else
 #define RESTRICT __restrict__
+#endif
 #define DEVICE static __device__ __forceinline__
 #define BARRIER() __syncthreads()
 

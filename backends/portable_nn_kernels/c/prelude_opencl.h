@@ -22,7 +22,11 @@ typedef double f64;
 #define GLOBAL __global
 #define LOCAL __local
 #define LOCALP __local
+#ifdef PNN_IN_PLACE /* an output lies where an operand does: no promise that they do not overlap */
+#define RESTRICT
+#else
 #define RESTRICT restrict
+#endif
 #define DEVICE static inline
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE)
 

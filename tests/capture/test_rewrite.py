@@ -1,0 +1,256 @@
+"""Rewriting: fewer launches, the same bits. Counted on the null backend, computed on those that have values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import BACKENDS, SHAPES, VALUES, find
+
+import portable_nn as pnn
+from portable_nn import nn, ops, optim
+from portable_nn.capture import Captured
+from portable_nn.core.fused import Fused
+
+PLANNED = tuple(name for name in (*VALUES, *SHAPES) if name.partition(":")[0] not in ("null",) and name != "numpy")
+
+
+def arrays(rng: np.random.Generator, *shapes: tuple[int, ...], dtype: Any = np.float32) -> list[Any]:
+    return [pnn.asarray(rng.standard_normal(shape).astype(dtype)) for shape in shapes]
+
+
+def names(captured: Captured) -> Counter[str]:
+    (variant,) = captured.variants
+    return Counter(step.op.name for step in variant.program.steps if not step.view)
+
+
+def agree(f: Callable[..., Any], *given: Any, donate: Any = ()) -> Captured:
+    """Capture `f`, call it three times, and compare every bit with the plain function; return the capture."""
+    captured: Captured = pnn.capture(f, donate=donate)
+    for _ in range(3):
+        made, wanted = pnn.tree.leaves(captured(*given)), pnn.tree.leaves(f(*given))
+        assert len(made) == len(wanted)
+        for a, b in zip(made, wanted, strict=True):
+            assert a.dtype == b.dtype
+            assert pnn.to_numpy(a).tobytes() == pnn.to_numpy(b).tobytes()
+    return captured
+
+
+@pytest.fixture(params=PLANNED)
+def planned(request: pytest.FixtureRequest) -> Any:
+    with pnn.use_backend(find(request.param)) as backend:
+        yield backend
+
+
+def test_a_chain_is_one_call(planned: Any, rng: np.random.Generator) -> None:
+    x, y = arrays(rng, (5, 7), (7,))
+
+    def chain(x: Any, y: Any) -> Any:
+        z = ops.tanh(x * 2.0 + y)
+        return ops.where(z > 0.25, ops.exp(z), -z) / (1.5 + ops.abs(z))
+
+    captured = agree(chain, x, y)
+    assert len(names(captured)) == 1
+    assert sum(names(captured).values()) == 1
+
+
+def test_values_read_elsewhere_are_stored(planned: Any, rng: np.random.Generator) -> None:
+    x, y = arrays(rng, (4, 6), (4, 6))
+
+    def f(x: Any, y: Any) -> Any:
+        a = ops.exp(x) + y
+        b = ops.relu(a)
+        return a @ b.T, ops.sum(b * a, axis=0), a
+
+    captured = agree(f, x, y)
+    assert [n for n in names(captured) if "+" in n] == ["exp+add+relu+multiply"]
+
+
+def test_calls_move_only_where_what_they_read_is_there(planned: Any, rng: np.random.Generator) -> None:
+    x, y = arrays(rng, (6, 6), (6, 6))
+
+    def f(x: Any, y: Any) -> Any:
+        a = ops.exp(x)  # read by the product, whose result meets it again
+        b = ops.matmul(a, y)
+        c = a + b
+        d = ops.matmul(c, a)
+        return ops.relu(c * d - a)
+
+    agree(f, x, y)
+
+
+def test_types_meet_in_one_call(planned: Any, rng: np.random.Generator) -> None:
+    x, y = arrays(rng, (5, 4), (5, 4))
+    (n,) = (pnn.asarray(rng.integers(-5, 5, (5, 4)).astype(np.int32)),)
+
+    def f(x: Any, y: Any, n: Any) -> Any:
+        mask = (x > y) & (n > 0)
+        m = ops.where(mask, n, n * 3) // 2
+        return ops.astype(m, "float32") * x + ops.where(mask, x, y), mask, m
+
+    agree(f, x, y, n)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int64"])
+def test_every_dtype_keeps_its_rounding(planned: Any, rng: np.random.Generator, dtype: str) -> None:
+    if not planned.supports(np.dtype(dtype)):
+        pytest.skip(f"{planned.device} has no {dtype}")
+    x, y = (pnn.asarray((rng.standard_normal((5, 9)) * 30).astype(dtype)) for _ in range(2))
+    agree(lambda x, y: (x * y + x) * y - x, x, y)
+
+
+def test_layouts_meet_in_one_call(planned: Any, rng: np.random.Generator) -> None:
+    x, y = arrays(rng, (2, 3, 4, 5), (2, 5, 4, 3))
+    agree(lambda x, y: ops.relu(ops.permute(x, (0, 3, 2, 1)) * 2.0 + y) - ops.sum(y, axis=0, keepdims=True), x, y)
+
+
+def test_nothing_is_rounded_away_for_empty_arrays(planned: Any, rng: np.random.Generator) -> None:
+    x, y = arrays(rng, (0, 3), (3,))
+    agree(lambda x, y: ops.relu(x + y) * 2.0, x, y)
+
+
+def test_an_operand_passed_on_is_no_call(planned: Any, rng: np.random.Generator) -> None:
+    x, y = arrays(rng, (3, 4), (3, 4))
+    captured = agree(lambda x, y: pnn.grad(lambda p: ops.sum(ops.exp(p[0] + p[1])))((x, y)), x, y)
+    assert "add_grad_x1" not in names(captured)
+
+
+def test_products_take_the_relu_behind_them(planned: Any, rng: np.random.Generator) -> None:
+    x, w, b, images, filters = arrays(rng, (5, 7), (4, 7), (4,), (2, 3, 6, 6), (5, 3, 3, 3))
+
+    def f(x: Any, w: Any, b: Any, images: Any, filters: Any) -> Any:
+        kept = ops.linear(x, w, b)
+        return ops.relu(ops.linear(x, w)), kept, ops.relu(kept), ops.relu(ops.conv2d(images, filters, padding=1))
+
+    made = names(agree(f, x, w, b, images, filters))
+    assert made == {"linear_act": 1, "linear": 1, "relu": 1, "conv2d_act": 1}
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        self.conv, self.norm, self.more = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+
+    def __call__(self, x: Any) -> Any:
+        x = ops.relu(self.norm(self.conv(x)))
+        return self.head(ops.mean(ops.relu(x + self.more(x)), axis=(2, 3)))
+
+
+def stepping(model: Any, optimizer: Any) -> Callable[..., Any]:
+    def step(state: Any, images: Any, labels: Any, lr: float) -> Any:
+        params, buffers, remembered = state
+
+        def loss_of(params: Any) -> Any:
+            scores, learned = nn.apply(nn.with_state(model, params | buffers), images, train=True)
+            return ops.cross_entropy(scores, labels), learned
+
+        (loss, learned), grads = pnn.value_and_grad(loss_of, has_aux=True)(params)
+        params, remembered = optimizer.update(params, grads, remembered, lr=lr)
+        return (params, {k: learned[k] for k in buffers}, remembered), loss
+
+    return step
+
+
+def start(model: Any, optimizer: Any) -> Any:
+    params = nn.params(model)
+    return params, {k: v for k, v in nn.state_dict(model).items() if k not in params}, optimizer.init(params)
+
+
+OPTIMIZERS = {
+    "sgd": (optim.sgd(0.1), "sgd_step"), "momentum": (optim.sgd(0.1, momentum=0.9, weight_decay=1e-3), "sgd_momentum_step"),
+    "adamw": (optim.adamw(0.1, decays=optim.weights_only), "adam_step"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_updates_are_one_launch(planned: Any, rng: np.random.Generator, name: str) -> None:
+    optimizer, op = OPTIMIZERS[name]
+    model = Net().to()
+    step = stepping(model, optimizer)
+    captured = pnn.capture(step, donate="state")
+    ours = theirs = start(model, optimizer)
+    for number in range(4):
+        (images,), labels = arrays(rng, (4, 3, 6, 6)), pnn.asarray(rng.integers(0, 4, 4))
+        (ours, loss), (theirs, wanted) = captured(ours, images, labels, 0.1 / (number + 1)), step(theirs, images, labels, 0.1 / (number + 1))
+        for a, b in zip(pnn.tree.leaves((ours, loss)), pnn.tree.leaves((theirs, wanted)), strict=True):
+            assert a == b if isinstance(a, int) else pnn.to_numpy(a).tobytes() == pnn.to_numpy(b).tobytes()
+    # Decay touches weights alone, so biases and norms have numbers of their own.
+    assert names(captured)[op] == (2 if name == "adamw" else 1)
+    (variant,) = captured.variants
+    assert sum(s.op.name == op for s in variant.recorded.steps) == len(nn.params(model))
+
+
+@pytest.mark.skipif("null" not in BACKENDS, reason="counts launches on the null backend")
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_launches_of_a_step_are_counted(device: str) -> None:
+    null = find("null" if device == "cpu" else "null:gpu")
+    with pnn.use_backend(null):
+        model, optimizer = Net().to(), optim.sgd(0.1, momentum=0.9)
+        step = stepping(model, optimizer)
+        captured = pnn.capture(step, donate="state")
+        given = (start(model, optimizer), pnn.asarray(np.zeros((4, 3, 6, 6), np.float32)), pnn.asarray(np.zeros(4, np.int64)), 0.1)
+        with null.recording() as plain:
+            step(*given)
+        state = captured(*given)[0]  # copies the state into its place
+        with null.recording() as launches:
+            captured(state, *given[1:])
+        assert len(launches) == len(captured.variants[0].replay.launches)
+        assert len(plain) - len(launches) >= 10  # seven updates, a relu, two identities, a join
+        assert sum(r.op == "sgd_momentum_step" for r in launches) == 1
+        assert sum(r.op == "copy" for r in launches) == 0
+
+
+def test_memory_is_used_again(planned: Any, rng: np.random.Generator) -> None:
+    (x,) = arrays(rng, (64, 64))
+
+    def deep(x: Any) -> Any:
+        for _ in range(8):
+            x = ops.matmul(x, x) * 0.01
+        return x
+
+    captured = agree(deep, x)
+    replay = captured.variants[0].replay
+    assert replay.alive_bytes <= replay.arena_bytes
+    assert replay.arena_bytes < 0.5 * replay.separate_bytes
+
+
+def test_fused_calls_count_their_operations(planned: Any, rng: np.random.Generator) -> None:
+    (x,) = arrays(rng, (3, 5))
+    captured = agree(lambda x: ops.exp(x) * 2.0 + x, x)
+    (step,) = (s for s in captured.variants[0].program.steps if isinstance(s.op, Fused))
+    assert step.op.flops(step.call) == 3 * 15
+
+
+def test_a_bad_label_still_raises(planned: Any, rng: np.random.Generator) -> None:
+    (scores,) = arrays(rng, (3, 4))
+    f = pnn.capture(lambda scores, labels: ops.cross_entropy(scores, labels))
+    good, wrong = pnn.asarray(np.array([0, 1, 2])), pnn.asarray(np.array([0, 9, 2]))
+    for labels in (good, good):
+        pnn.to_numpy(f(scores, labels))
+    with pytest.raises(pnn.errors.DeviceValueError, match="cross_entropy"):
+        pnn.to_numpy(f(scores, wrong))
+    pnn.to_numpy(f(scores, good))
+
+
+def test_a_random_draw_is_not_repeated(planned: Any) -> None:
+    key = pnn.random_key(3)
+    f = pnn.capture(lambda n: ops.uniform(ops.fold_in(key, n), (8,)))
+    drawn = [pnn.to_numpy(f(n)) for n in range(4)]
+    for n, u in enumerate(drawn):
+        assert u.tobytes() == pnn.to_numpy(ops.uniform(ops.fold_in(key, n), (8,))).tobytes()
+
+
+def test_a_replay_can_be_profiled(rng: np.random.Generator) -> None:
+    if "opencl" not in VALUES:
+        pytest.skip("the clock of opencl's queue")
+    backend: Any = find("opencl")
+    with pnn.use_backend(backend):
+        (x,) = arrays(rng, (16, 16))
+        f = agree(lambda x: ops.relu(ops.matmul(x, x)) + 1.0, x)
+        with backend.profiling() as times:
+            f(x)
+        assert [t.op for t in times] == [launch.op for launch in f.variants[0].replay.launches]
+        assert all(t.bytes > 0 for t in times)
