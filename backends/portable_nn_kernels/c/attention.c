@@ -14,6 +14,7 @@
  * MASK, KIND (which kernel). */
 #include "math.h"
 
+#define UNROLL _Pragma("unroll") /* an array that a loop indexes is in registers only if the loop is unrolled */
 #define TK 16
 #define BM (16 * RM)
 #define BN 32
@@ -37,7 +38,7 @@
 
 /* out[r, s] = sum over e < features of a[i0 + ti + 16 r, e] b[j0 + tj + 16 s, e]; rows past their end are zero. */
 #define PRODUCT(out, a, al, ae, i0, n_i, b, bl, be, j0, n_j, features)                                          \
-    for (int t_ = 0; t_ < RM * 2; ++t_) out[t_] = 0;                                                            \
+    UNROLL for (int t_ = 0; t_ < RM * 2; ++t_) out[t_] = 0;                                                     \
     for (i64 e0 = 0; e0 < (features); e0 += TK) {                                                               \
         for (i64 t_ = lane; t_ < BM * TK; t_ += 256) {                                                          \
             const i64 i_ = (i0) + t_ / TK, e_ = e0 + t_ % TK;                                                   \
@@ -54,10 +55,10 @@
         BARRIER();                                                                                              \
         for (int k_ = 0; k_ < TK; ++k_) {                                                                       \
             R av_[RM], bv_[2];                                                                                  \
-            for (int r = 0; r < RM; ++r) av_[r] = tile_a[k_ * (BM + 1) + ti + 16 * r];                          \
-            for (int s = 0; s < 2; ++s) bv_[s] = tile_b[k_ * (BN + 1) + tj + 16 * s];                           \
-            for (int r = 0; r < RM; ++r)                                                                        \
-                for (int s = 0; s < 2; ++s) out[r * 2 + s] = FMA(av_[r], bv_[s], out[r * 2 + s]);               \
+            UNROLL for (int r = 0; r < RM; ++r) av_[r] = tile_a[k_ * (BM + 1) + ti + 16 * r];                   \
+            UNROLL for (int s = 0; s < 2; ++s) bv_[s] = tile_b[k_ * (BN + 1) + tj + 16 * s];                    \
+            UNROLL for (int r = 0; r < RM; ++r)                                                                 \
+                UNROLL for (int s = 0; s < 2; ++s) out[r * 2 + s] = FMA(av_[r], bv_[s], out[r * 2 + s]);        \
         }                                                                                                       \
         BARRIER();                                                                                              \
     }
@@ -65,7 +66,7 @@
 /* acc[r, s] += sum over the tile's columns j of tile_p[row, j] b[j0 + j, feature], s over `registers` x 16 features.
  * Its first barrier waits for tile_p. */
 #define WEIGH(acc, registers, b, bl, be, j0, n_j, features)                                                     \
-    for (int chunk_ = 0; chunk_ < (registers) / 2; ++chunk_) {                                                  \
+    UNROLL for (int chunk_ = 0; chunk_ < (registers) / 2; ++chunk_) {                                           \
         for (i64 t_ = lane; t_ < BN * VC; t_ += 256) {                                                          \
             const i64 j_ = (j0) + t_ / VC, e_ = chunk_ * VC + t_ % VC;                                          \
             R v_ = 0;                                                                                           \
@@ -75,10 +76,10 @@
         BARRIER();                                                                                              \
         for (int k_ = 0; k_ < BN; ++k_) {                                                                       \
             R pv_[RM], vv_[2];                                                                                  \
-            for (int r = 0; r < RM; ++r) pv_[r] = tile_p[(ti + 16 * r) * (BN + 1) + k_];                        \
-            for (int s = 0; s < 2; ++s) vv_[s] = tile_v[k_ * (VC + 1) + tj + 16 * s];                           \
-            for (int r = 0; r < RM; ++r)                                                                        \
-                for (int s = 0; s < 2; ++s) {                                                                   \
+            UNROLL for (int r = 0; r < RM; ++r) pv_[r] = tile_p[(ti + 16 * r) * (BN + 1) + k_];                 \
+            UNROLL for (int s = 0; s < 2; ++s) vv_[s] = tile_v[k_ * (VC + 1) + tj + 16 * s];                    \
+            UNROLL for (int r = 0; r < RM; ++r)                                                                 \
+                UNROLL for (int s = 0; s < 2; ++s) {                                                            \
                     const int at_ = r * (registers) + chunk_ * 2 + s;                                           \
                     acc[at_] = FMA(pv_[r], vv_[s], acc[at_]);                                                   \
                 }                                                                                               \
@@ -116,7 +117,7 @@ KERNEL(pnn_attention, 256, 1, 1)(IN(T, q), IN(T, k), IN(T, v), IN(TMASK, mask), 
     GLOBAL const TYPE(TMASK)* m = mask + (batch * mb + head * mh);
     const i64 row = lane / (256 / BM), piece = lane % (256 / BM);
     R acc[RM * RF], s_[RM * 2];
-    for (int e = 0; e < RM * RF; ++e) acc[e] = 0;
+    UNROLL for (int e = 0; e < RM * RF; ++e) acc[e] = 0;
     if (piece == 0) {
         row_max[row] = MINUS_INF;
         row_sum[row] = 0;
@@ -124,8 +125,8 @@ KERNEL(pnn_attention, 256, 1, 1)(IN(T, q), IN(T, k), IN(T, v), IN(TMASK, mask), 
     const i64 stop = CAUSAL && i0 + BM < span ? i0 + BM : span;
     for (i64 j0 = 0; j0 < stop; j0 += BN) {
         PRODUCT(s_, qh, ql, qe, i0, length, kh, kl, ke, j0, span, width)
-        for (int r = 0; r < RM; ++r)
-            for (int s = 0; s < 2; ++s) {
+        UNROLL for (int r = 0; r < RM; ++r)
+            UNROLL for (int s = 0; s < 2; ++s) {
                 const i64 i = i0 + ti + 16 * r, j = j0 + tj + 16 * s;
                 tile_p[(ti + 16 * r) * (BN + 1) + tj + 16 * s] = SCORE(s_[r * 2 + s], i, j);
             }
@@ -156,18 +157,18 @@ KERNEL(pnn_attention, 256, 1, 1)(IN(T, q), IN(T, k), IN(T, v), IN(TMASK, mask), 
             for (i64 e = 0; e < 256 / BM; ++e) total += part[lane + e];
             row_sum[row] = FMA(row_sum[row], row_scale[row], total);
         }
-        for (int r = 0; r < RM; ++r)
-            for (int s = 0; s < RF; ++s) acc[r * RF + s] *= row_scale[ti + 16 * r];
+        UNROLL for (int r = 0; r < RM; ++r)
+            UNROLL for (int s = 0; s < RF; ++s) acc[r * RF + s] *= row_scale[ti + 16 * r];
         WEIGH(acc, RF, vh, vl, ve, j0, span, depth)
     }
     BARRIER();
-    for (int r = 0; r < RM; ++r) {
+    UNROLL for (int r = 0; r < RM; ++r) {
         const i64 i = i0 + ti + 16 * r;
         if (i >= length) continue;
         const i64 at = (batch * heads + head) * length + i;
         const R total = row_sum[ti + 16 * r], top = row_max[ti + 16 * r];
         const R share = total == 0 ? 0 : 1 / total;
-        for (int s = 0; s < RF; ++s)
+        UNROLL for (int s = 0; s < RF; ++s)
             if (tj + 16 * s < depth) STORE(T, y, at * depth + tj + 16 * s, acc[r * RF + s] * share);
         if (tj == 0) STORE(R, lse, at, (top == MINUS_INF ? 0 : top) + CAT(pnn_log_, R)(total));
     }
@@ -215,7 +216,7 @@ KERNEL(pnn_attention_grad_mask, 256, 1, 1)
     R s_[RM * 2], dp[RM * 2];
 #if KIND == 2
     R acc[RM * RE];
-    for (int e = 0; e < RM * RE; ++e) acc[e] = 0;
+    UNROLL for (int e = 0; e < RM * RE; ++e) acc[e] = 0;
     const i64 stop = CAUSAL && i0 + BM < span ? i0 + BM : span;
 #else
     const i64 stop = span;
@@ -223,8 +224,8 @@ KERNEL(pnn_attention_grad_mask, 256, 1, 1)
     for (i64 j0 = 0; j0 < stop; j0 += BN) {
         PRODUCT(s_, qh, ql, qe, i0, length, kh, kl, ke, j0, span, width)
         PRODUCT(dp, gh, depth, 1, i0, length, vh, vl, ve, j0, span, depth)
-        for (int r = 0; r < RM; ++r)
-            for (int s = 0; s < 2; ++s) {
+        UNROLL for (int r = 0; r < RM; ++r)
+            UNROLL for (int s = 0; s < 2; ++s) {
                 const i64 i = i0 + ti + 16 * r, j = j0 + tj + 16 * s;
                 R ds = 0;
                 if (i < length && j < span)
@@ -240,9 +241,9 @@ KERNEL(pnn_attention_grad_mask, 256, 1, 1)
 #endif
     }
 #if KIND == 2
-    for (int r = 0; r < RM; ++r) {
+    UNROLL for (int r = 0; r < RM; ++r) {
         const i64 i = i0 + ti + 16 * r;
-        for (int s = 0; s < RE; ++s)
+        UNROLL for (int s = 0; s < RE; ++s)
             if (i < length && tj + 16 * s < width) STORE(T, d, (lse_at + i) * width + tj + 16 * s, acc[r * RE + s] * scale);
     }
 #endif
@@ -260,8 +261,8 @@ KERNEL(pnn_attention_grad_key_value, 256, 1, 1)(IN(T, g), IN(T, q), IN(T, k), IN
     GLOBAL const TYPE(T)* kh = k + (batch * kb + owner * kh_);
     GLOBAL const TYPE(T)* vh = v + (batch * vb + owner * vh_);
     R acc_k[RM * RE], acc_v[RM * RF], s_[RM * 2], dp[RM * 2];
-    for (int e = 0; e < RM * RE; ++e) acc_k[e] = 0;
-    for (int e = 0; e < RM * RF; ++e) acc_v[e] = 0;
+    UNROLL for (int e = 0; e < RM * RE; ++e) acc_k[e] = 0;
+    UNROLL for (int e = 0; e < RM * RF; ++e) acc_v[e] = 0;
     for (i64 head = owner * shared; head < (owner + 1) * shared; ++head) {
         const i64 lse_at = (batch * heads + head) * length;
         GLOBAL const TYPE(T)* gh = g + lse_at * depth;
@@ -270,8 +271,8 @@ KERNEL(pnn_attention_grad_key_value, 256, 1, 1)(IN(T, g), IN(T, q), IN(T, k), IN
         for (i64 i0 = CAUSAL ? j0 / BN * BN : 0; i0 < length; i0 += BN) {
             PRODUCT(s_, kh, kl, ke, j0, span, qh, ql, qe, i0, length, width)
             PRODUCT(dp, vh, vl, ve, j0, span, gh, depth, 1, i0, length, depth)
-            for (int r = 0; r < RM; ++r)
-                for (int s = 0; s < 2; ++s) {
+            UNROLL for (int r = 0; r < RM; ++r)
+                UNROLL for (int s = 0; s < 2; ++s) {
                     const i64 j = j0 + ti + 16 * r, i = i0 + tj + 16 * s;
                     R p = 0, ds = 0;
                     if (i < length && j < span) {
@@ -282,18 +283,18 @@ KERNEL(pnn_attention_grad_key_value, 256, 1, 1)(IN(T, g), IN(T, q), IN(T, k), IN
                     dp[r * 2 + s] = ds;
                 }
             WEIGH(acc_v, RF, gh, depth, 1, i0, length, depth)
-            for (int r = 0; r < RM; ++r)
-                for (int s = 0; s < 2; ++s) tile_p[(ti + 16 * r) * (BN + 1) + tj + 16 * s] = dp[r * 2 + s];
+            UNROLL for (int r = 0; r < RM; ++r)
+                UNROLL for (int s = 0; s < 2; ++s) tile_p[(ti + 16 * r) * (BN + 1) + tj + 16 * s] = dp[r * 2 + s];
             WEIGH(acc_k, RE, qh, ql, qe, i0, length, width)
         }
     }
-    for (int r = 0; r < RM; ++r) {
+    UNROLL for (int r = 0; r < RM; ++r) {
         const i64 j = j0 + ti + 16 * r;
         const i64 at = (batch * owners + owner) * span + j;
         if (j >= span) continue;
-        for (int s = 0; s < RE; ++s)
+        UNROLL for (int s = 0; s < RE; ++s)
             if (tj + 16 * s < width) STORE(T, dk, at * width + tj + 16 * s, acc_k[r * RE + s] * scale);
-        for (int s = 0; s < RF; ++s)
+        UNROLL for (int s = 0; s < RF; ++s)
             if (tj + 16 * s < depth) STORE(T, dv, at * depth + tj + 16 * s, acc_v[r * RF + s]);
     }
 }
