@@ -1,4 +1,4 @@
-"""Writes one page per op, the index by family and the coverage table from the registry of records.
+"""Writes one page per op and the index by family from the registry of records.
 
 Everything on a page is read or computed from the record: nothing about an op is written twice.
 """
@@ -22,6 +22,7 @@ from portable_nn.core.op import SETTING, Op
 from portable_nn.core.registry import OPS
 from portable_nn.core.samples import A, Bad, Bench, Sample
 from portable_nn.core.spec import WEAK, Spec
+from portable_nn.testing import coverage
 from portable_nn.testing.cases import drawn, dtypes_of, legal, specs
 from portable_nn.testing.suite import gradient_dtypes
 from portable_nn_kernels.plans import RULES
@@ -136,12 +137,22 @@ def _facts(op: Op) -> list[str]:
     if op.residuals:
         rows.append(("kept for the gradient", ", ".join(map(_literal, op.residuals))))
     rows.append(("gradient", "none" if op.vjp is None else "yes" + (f"; saves {', '.join(map(_literal, op.saves))}" if op.saves else "")))
-    rows += [(f"computed on {name} by", how) for name, how in coverage(op).items()]
+    rows += [(f"computed on {name} by", how) for name, how in computed(op).items()]
+    rows += [(f"proven on ``{name}``, {direction}", told) for name, direction, told in _proofs(op)]
     rows += [("version", op.version), ("written in", _literal(f"portable_nn/ops/{family(op)}.py"))]
     return table(("fact", ""), rows, "25 75")
 
 
-def coverage(op: Op) -> dict[str, str]:
+def _proofs(op: Op) -> Iterator[Row]:
+    """Yield backend, direction, and in which dtypes the op is proven there, by the runs that ship with the package."""
+    known = coverage.of(op.name)
+    for backend, directions in known.items():
+        for direction, states in directions.items():
+            told = "; ".join(f"{text}: {', '.join(d for d in states if states[d] == s)}" for s, text in coverage.STATES.items() if s in states.values())
+            yield backend, direction, told
+
+
+def computed(op: Op) -> dict[str, str]:
     """Return how each group of backends computes the op."""
     numpy = "a faster override" if op.name in OVERRIDES else "the reference"
     if op.expression is not None:
@@ -217,18 +228,6 @@ def index(families: dict[str, list[Op]]) -> str:
     return "\n".join([*lines, ".. toctree::", "   :hidden:", "   :glob:", "", "   *", ""])
 
 
-def coverage_page() -> str:
-    """Return the table op x backend."""
-    lines = [*_heading("Coverage", "="), "How each backend computes each op, read from the records and the plans.", ""]
-    rows = [
-        (f":doc:`{op.name} <ops/{op.name}>`", *coverage(op).values(), "yes" if op.vjp else "no", str(len(op.samples)))
-        for op in (OPS[name] for name in sorted(OPS))
-    ]
-    missing = [op.name for op in OPS.values() if coverage(op)["devices"] == "none yet"]
-    told = f"Without a device kernel: {', '.join(map(_literal, missing))}." if missing else "Every op has a device kernel."
-    return "\n".join([*lines, told, "", *table(("op", "numpy", "devices (opencl, cupy)", "gradient", "tested cases"), rows)])
-
-
 def _write(path: Path, text: str) -> None:
     """Write a page if it changed, so that Sphinx rebuilds only what it must."""
     if not path.is_file() or path.read_text() != text:
@@ -249,7 +248,6 @@ def write_pages(app: Sphinx) -> None:
         for op in OPS.values():
             _write(folder / f"{op.name}.rst", page(op))
     _write(folder / "index.rst", index(dict(sorted(families.items()))))
-    _write(folder.parent / "coverage.rst", coverage_page())
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

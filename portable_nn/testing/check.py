@@ -17,7 +17,7 @@ from ..core.errors import NoKernel
 from ..core.op import Op
 from ..core.samples import Sample
 from ..core.spec import Spec
-from . import tolerance
+from . import gaps, tolerance
 from .cases import Drawn, described, drawn, largest, place_all, seed_of, widened
 from .memory import guarded
 
@@ -173,22 +173,26 @@ def check_op(op: Op, sample: Sample, dtype: str = "float32", backend: AnyBackend
     ------
     AssertionError
         With the first wrong elements.
+    NoKernel
+        If the backend has no kernel, and does not list the op in its `unsupported.toml`.
     unittest.SkipTest
-        If the device has no such dtype; pytest counts it as a skip.
+        If the device has no such dtype, or the backend lists the op; pytest counts it as a skip.
     """
     owner = resolve(backend)
     given = drawn(sample, dtype, seed_of(op.name, sample.name, dtype) + seed)
     for x in given.arrays():
         if not owner.supports(x.dtype):
             raise SkipTest(f"{owner.name} on {owner.device} has no {x.dtype.name}")
+    gap = gaps.reason(owner, op.name, dtype)
     try:
         if owner.name == "null":
-            return _check_plan(op, given, owner)
+            return _check_plan(op, given, owner)  # the null backend has no gaps of its own
         outputs, call = _run(op, given, owner, bool(op.residuals), 0xFF)
-    except NoKernel as missing:
-        if dtypes.kind(dtypes.canonical(dtype)) == "complex":
-            raise SkipTest(str(missing)) from None
+    except NoKernel:
+        if gap:
+            raise SkipTest(f"{owner.name} does not support {op.name}: {gap}") from None
         raise
+    assert not gap, f"{owner.name} runs {op.name} in {dtype}, but its {gaps.FILE} lists it: take the line out"
     truth = truth_of(op, given)
     if not may_be_nonfinite(sample):
         for name, value in zip((*op.outputs, *op.residuals), truth, strict=True):

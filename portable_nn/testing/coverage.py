@@ -32,11 +32,11 @@ SHIPPED = Path(__file__).parent / "coverage.json"
 Table = dict[str, dict[str, dict[str, dict[str, str]]]]
 """op -> backend -> direction -> dtype -> state."""
 
-_RECORD = {
+_RECORD: dict[str, type | tuple[type, ...]] = {
     "rung": str, "step": str, "title": str, "backend": str, "state": str, "date": str, "commit": str, "tool": str,
     "machine": dict, "system": dict, "seconds": (int, float), "totals": dict, "counts": dict, "failures": list, "skips": dict,
 }  # fmt: skip
-_REPORT = {
+_REPORT: dict[str, type | tuple[type, ...]] = {
     "portable_nn": str, "date": str, "backend": str, "device": dict, "system": dict, "quick": bool, "seconds": (int, float),
     "totals": dict, "rates": dict, "counts": dict, "failures": list, "skips": dict,
 }  # fmt: skip

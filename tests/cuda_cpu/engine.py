@@ -58,6 +58,7 @@ class CudaOnCpu(DeviceBackend):
     """
 
     name = "cuda_cpu"
+    package = "portable_nn_cupy"  # whose gaps it has
     device = "fibers"
 
     def __init__(self, order: str | None = None, sanitized: bool = False, profile: Profile = PROFILE) -> None:

@@ -1,4 +1,4 @@
-"""`python -m ladder`: run rungs of the verification ladder and write docs/reference/coverage/<rung>.json."""
+"""`python -m ladder`: run rungs of the verification ladder and write docs/reference/coverage/<rung>.json, the package's table and the README's."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from portable_nn.core.version import VERSION
 from portable_nn.testing.coverage import fault_of, record_text
 from portable_nn.testing.verify import FORMAT, Results, system
 
-from . import pool
+from . import join, pool
+from .join import RECORDS as OUT
 from .rungs import ROOT, RUNGS, STEPS, Rung, commit, machine, named
 
-OUT = ROOT / "docs" / "reference" / "coverage"
 EXAMPLES = """examples:
   python -m ladder                     every rung, as CI does (.ci/run ladder)
   python -m ladder a d                 the rungs of two steps
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--samples", default="", metavar="N", help="samples of each op, or 'all'; each rung has its own default")
     made.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="processes at a time (one per core, up to four)")
     made.add_argument("--resume", action="store_true", help="go on with rungs that were interrupted at this commit")
+    made.add_argument("--join", action="store_true", help="run nothing; make the package's table and the README's from the records")
     made.add_argument("--out", type=Path, default=OUT, help="where the records go (docs/reference/coverage)")
     return made
 
@@ -100,6 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     console = Console()
     rungs = named(options.rungs)
+    if options.join:
+        print(*(path.relative_to(ROOT) for path in join.write()), sep="\n")
+        return 0
     if options.list:
         for rung in rungs:
             print(f"{rung.step}  {rung.name:<18} {rung.title}{f'  [not here: {why}]' if (why := rung.missing()) else ''}")
@@ -125,6 +129,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.ops:
             options.out.mkdir(parents=True, exist_ok=True)
             (options.out / f"{rung.name}.json").write_text(record_text(record), encoding="utf-8")
+    if options.out == OUT and not options.ops:
+        join.write()
     print(f"{len(rungs)} of {len(RUNGS)} rungs on {len(STEPS)} steps in {(time.monotonic() - start) / 60:.0f} min{'; nothing recorded, because not every op ran' if options.ops else ''}")
     return min(bad, 1)
 

@@ -26,6 +26,7 @@ class NumbaOnCpu(CudaOnCpu):
     """Numba's kernels on the CPU, thread by thread."""
 
     name = "numba_cpu"
+    package = "portable_nn_numba"
     device = "fibers"
 
     def bind(self, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:

@@ -1,0 +1,183 @@
+"""The rungs of the verification ladder: a few ops on each (all of them with `-m slow`), and that planted faults show."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ladder import pool
+from ladder.__main__ import main, parser
+from ladder.oclgrind import ENVIRONMENT, EXPECTED, faults_in
+from ladder.rungs import RUNGS, WIDTH, Rung, python_path
+from require import require
+
+import portable_nn.ops  # noqa: F401 - fills the registry
+from portable_nn.core.registry import OPS
+from portable_nn.testing.verify import Results
+
+EXECUTED = [rung for rung in RUNGS.values() if rung.step in "abcd"]
+
+
+def results_of(rung: Rung, ops: tuple[str, ...], samples: int | None) -> Results:
+    require(rung.tool, rung.missing())
+    results = Results()
+    for line in pool.run(rung, ops, samples, min(len(ops), 2), lambda op: None):
+        results.merge(line)
+    return results
+
+
+@pytest.mark.parametrize("name", ["opencl-gpu-32", "opencl-limits", "pocl-gpu", "oclgrind"])
+def test_a_few_ops(name: str) -> None:
+    found = results_of(RUNGS[name], ("softmax",) if name != "oclgrind" else ("softmax", "add"), 1)
+    assert not found.failures, "\n".join(found.failures)
+    assert found.totals()["passed"] >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rung", EXECUTED, ids=lambda rung: rung.name)
+def test_every_op(rung: Rung) -> None:
+    found = results_of(rung, tuple(sorted(op for op in OPS if OPS[op].samples)), rung.samples)
+    assert not found.failures, "\n".join(found.failures)
+    assert len(found.counts) == sum(bool(op.samples) for op in OPS.values())
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    given = os.environ | {"PYTHONPATH": python_path()} | environment
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=given, check=False, timeout=300)
+
+
+@pytest.mark.parametrize("width", [8, 16, 32])
+def test_the_width_is_what_the_rung_says(width: int) -> None:
+    """Intel's runtime takes so many work-items into a vector: its kernels can read it."""
+    require("intel", RUNGS["opencl-gpu"].missing())
+    code = """
+import numpy as np, pyopencl as cl
+from portable_nn_opencl.devices import found
+device = next(d.device for d in found() if "intel" in d.platform.lower())
+context = cl.Context([device])
+text = "__kernel void pnn_width(__global int* y) { y[get_global_id(0)] = get_sub_group_size(); }"
+kernel = cl.Program(context, text).build(["-cl-std=CL3.0"], cache_dir=False).pnn_width
+y, queue = np.zeros(256, np.int32), cl.CommandQueue(context)
+buffer = cl.Buffer(context, cl.mem_flags.READ_WRITE, y.nbytes)
+kernel(queue, (256,), (64,), buffer)
+cl.enqueue_copy(queue, y, buffer)
+print(*set(y.tolist()))
+"""
+    done = python(code, **{WIDTH: str(width)})
+    assert done.stdout.split() == [str(width)], done.stderr[-2000:]
+
+
+def test_a_switch_of_the_compiler_means_another_binary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a rung would load what another has compiled, and test nothing."""
+    programs = pytest.importorskip("portable_nn_opencl.programs")
+    before = programs._switches()
+    monkeypatch.setenv(WIDTH, "8")
+    assert f"{WIDTH}=8" in programs._switches()
+    assert programs._switches() != before
+
+
+# -- what Oclgrind must find ---------------------------------------------------------------------------------------------
+
+FAULTS = {
+    "clean": ("s[t] = x[t]; barrier(CLK_LOCAL_MEM_FENCE); y[t] = s[63 - t];", ""),
+    "out of bounds": ("y[t + 1] = x[t];", "Invalid write of size 4"),
+    "missing barrier": ("s[t] = 0; barrier(CLK_LOCAL_MEM_FENCE); s[t] = x[t]; y[t] = s[63 - t];", "data race"),
+    "race of groups": ("y[0] = t;", "data race"),
+    "uninitialised": ("s[t] = x[t]; barrier(CLK_LOCAL_MEM_FENCE); y[t] = s[64 + t];", "Uninitialized value"),
+    "divergent barrier": ("if (t < 32) barrier(CLK_LOCAL_MEM_FENCE); y[t] = x[t];", "divergence"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_oclgrind_finds(fault: str, tmp_path: Path) -> None:
+    require("oclgrind", RUNGS["oclgrind"].missing())
+    body, words = FAULTS[fault]
+    code = f"""
+import numpy as np, pyopencl as cl
+from portable_nn_opencl.devices import found
+device = next(d.device for d in found() if "oclgrind" in d.platform.lower())
+context = cl.Context([device])
+text = "__kernel void pnn_fault(__global const float* x, __global float* y) {{ __local float s[128]; int t = get_local_id(0); {body} }}"
+queue, kernel = cl.CommandQueue(context), cl.Program(context, text).build(["-cl-std=CL1.2"], cache_dir=False).pnn_fault
+x = np.ones(64, np.float32)
+there = [cl.Buffer(context, cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR, hostbuf=x) for _ in range(2)]
+kernel(queue, (128,) if {fault == "race of groups"} else (64,), (64,), *there)
+queue.finish()
+"""
+    log = tmp_path / "log"
+    done = python(code, **ENVIRONMENT, OCLGRIND_LOG=str(log))
+    found = faults_in(log.read_text()) if log.exists() else ""
+    assert (words.lower() in found.lower()) if words else not found, (found, done.stderr[-2000:])
+
+
+def test_excuses_of_oclgrind_say_why() -> None:
+    assert all(why.strip() for why in EXPECTED.values())
+
+
+# -- the ladder itself -----------------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_dies_fails_its_op_and_the_rest_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "OPS_EACH", 2)
+    code = "import sys, json, os\nfor line in sys.stdin:\n    op = line.strip()\n    print('on', op, file=sys.stderr)\n    op == 'bad' and os.abort()\n    print(json.dumps({'op': op}), flush=True)"
+    real = subprocess.Popen
+
+    def popen(command, **settings):
+        return real([sys.executable, "-c", code], **settings)
+
+    monkeypatch.setattr(pool.subprocess, "Popen", popen)
+    found = {line["op"]: line for line in pool.run(RUNGS["numpy"], ["a", "bad", "b", "c", "d"], 1, 1, lambda op: None)}
+    assert found.keys() == {"a", "bad", "b", "c", "d"}
+    assert found["bad"]["failures"] == ["bad: the process ended with -6: on a on bad"]
+    assert found["d"] == {"op": "d"}
+
+
+def test_the_command(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["numpy", "--ops", "relu", "--samples", "1", "--out", str(tmp_path / "records")]) == 0
+    said = capsys.readouterr().out
+    assert "0  numpy" in said
+    assert "0 failed" in said
+    assert not (tmp_path / "records").exists()  # a part of the ops is no record
+    monkeypatch.setitem(RUNGS, "pocl", replace(RUNGS["pocl"], missing=lambda: "it was never installed"))
+    assert main(["pocl"]) == 0
+    assert "skipped: it was never installed" in capsys.readouterr().out
+    monkeypatch.setenv("PORTABLE_NN_TEST_REQUIRE", "g++, pocl")
+    assert main(["pocl"]) == 1
+    assert "FAILED: it was never installed (PORTABLE_NN_TEST_REQUIRE asks for pocl)" in capsys.readouterr().out
+    assert main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f" {name} " in listed for name in RUNGS)
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch) -> None:
+    from ladder import __main__ as command
+    from rich.console import Console
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(command, "commit", lambda: "abc")
+    ran: list[str] = []
+
+    def run(rung, ops, samples, processes, started):
+        for op in ops:
+            ran.append(op)
+            if len(ran) == 3:
+                raise KeyboardInterrupt
+            yield {"op": op, "seconds": 1.0, "counts": {op: {"forward": {"float32": [1, 0, 0]}}}, "failures": [], "skips": {}}
+
+    monkeypatch.setattr(command.pool, "run", run)
+    options: argparse.Namespace = parser().parse_args(["numpy", "--resume"])
+    with pytest.raises(KeyboardInterrupt):
+        command.run(RUNGS["numpy"], ["a", "b", "c", "d"], 1, options, Console())
+    assert len(command.journal(RUNGS["numpy"]).read_text().splitlines()) == 3
+    record = command.run(RUNGS["numpy"], ["a", "b", "c", "d"], 1, options, Console())
+    assert ran == ["a", "b", "c", "c", "d"]
+    assert record["totals"]["passed"] == 4
+    assert not command.journal(RUNGS["numpy"]).exists()
+    assert json.loads(json.dumps(record)) == record
