@@ -59,13 +59,14 @@ def coverage_page(packed: dict[str, Any]) -> str:
 def results_page(packed: dict[str, Any]) -> str:
     """Return the latest result of every rung, as Markdown that docs/verification.md includes."""
     runs = {run["rung"]: run for run in packed["runs"]}
-    lines = ["| step | rung | passed | failed | skipped | samples of each op | minutes | date | commit | tool |", "|---|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| step | rung | passed | failed | skipped | samples of each op, dtypes if not all | minutes | date | commit | tool |", "|---|---|---|---|---|---|---|---|---|---|"]
     for rung in RUNGS.values():
         run = runs.get(rung.name)
         if run is None:
             lines.append(f"| {rung.step} | `{rung.name}` | | | | | | not run yet | | |")
             continue
-        totals, samples = run["totals"], run["samples"] or "all"
+        totals = run["totals"]
+        samples = f"{run['samples'] or 'all'}{', ' if run.get('dtypes') else ''}{' '.join(run.get('dtypes', ()))}"
         cells = (f"{totals['passed']:,}", f"{totals['failed']:,}", f"{totals['skipped']:,}", samples, f"{run['seconds'] / 60:.1f}", run["date"][:10], f"`{run['commit']}`", run["tool"])
         lines.append(f"| {rung.step} | `{rung.name}` | {' | '.join(map(str, cells))} |")
     machines = sorted({run["machine"] for run in runs.values()})

@@ -27,7 +27,7 @@ EXECUTED = [rung for rung in RUNGS.values() if rung.step in "abcd"]
 def results_of(rung: Rung, ops: tuple[str, ...], samples: int | None) -> Results:
     require(rung.tool, rung.missing())
     results = Results()
-    for line in pool.run(rung, ops, samples, min(len(ops), 2), lambda op: None):
+    for line in pool.run(rung, ops, samples, (), min(len(ops), 2), lambda op: None):
         results.merge(line)
     return results
 
@@ -132,7 +132,7 @@ def test_a_process_that_dies_fails_its_op_and_the_rest_runs(monkeypatch: pytest.
         return real([sys.executable, "-c", code], **settings)
 
     monkeypatch.setattr(pool.subprocess, "Popen", popen)
-    found = {line["op"]: line for line in pool.run(RUNGS["numpy"], ["a", "bad", "b", "c", "d"], 1, 1, lambda op: None)}
+    found = {line["op"]: line for line in pool.run(RUNGS["numpy"], ["a", "bad", "b", "c", "d"], 1, (), 1, lambda op: None)}
     assert found.keys() == {"a", "bad", "b", "c", "d"}
     assert found["bad"]["failures"] == ["bad: the process ended with -6: on a on bad"]
     assert found["d"] == {"op": "d"}
@@ -164,7 +164,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(command, "commit", lambda: "abc")
     ran: list[str] = []
 
-    def run(rung, ops, samples, processes, started):
+    def run(rung, ops, samples, dtypes, processes, started):
         for op in ops:
             ran.append(op)
             if len(ran) == 3:

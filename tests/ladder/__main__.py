@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--list", action="store_true", help="name the rungs, and say which cannot run here")
     made.add_argument("--ops", nargs="+", metavar="OP", default=[], help="only these ops; nothing is recorded")
     made.add_argument("--samples", default="", metavar="N", help="samples of each op, or 'all'; each rung has its own default")
+    made.add_argument("--dtypes", nargs="+", metavar="DTYPE", default=[], help="only these dtypes")
     made.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="processes at a time (one per core, up to four)")
     made.add_argument("--resume", action="store_true", help="go on with rungs that were interrupted at this commit")
     made.add_argument("--join", action="store_true", help="run nothing; make the package's table and the README's from the records")
@@ -68,7 +69,7 @@ def earlier(rung: Rung, head: dict[str, Any]) -> list[dict[str, Any]]:
 def run(rung: Rung, ops: list[str], samples: int | None, options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run a rung; return its record."""
     began, start = datetime.now(UTC), time.monotonic()
-    head = {"rung": rung.name, "commit": commit(), "tool": rung.version(), "samples": samples, "ops": ops}
+    head = {"rung": rung.name, "commit": commit(), "tool": rung.version(), "samples": samples, "dtypes": options.dtypes, "ops": ops}
     found = earlier(rung, head) if options.resume else []
     path = journal(rung)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,7 @@ def run(rung: Rung, ops: list[str], samples: int | None, options: argparse.Names
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar, path.open("a") as kept:
         task = bar.add_task(rung.name, total=len(ops), completed=len(found), now="")
         left = [op for op in ops if op not in {line["op"] for line in found}]
-        for line in pool.run(rung, left, samples, max(options.jobs, 1), lambda op: bar.update(task, now=op)):
+        for line in pool.run(rung, left, samples, options.dtypes, max(options.jobs, 1), lambda op: bar.update(task, now=op)):
             found.append(line)
             kept.write(json.dumps(line) + "\n")
             kept.flush()
@@ -89,7 +90,7 @@ def run(rung: Rung, ops: list[str], samples: int | None, options: argparse.Names
     return {
         "format": FORMAT, "rung": rung.name, "step": rung.step, "title": rung.title, "backend": rung.backend, "state": rung.state,
         "date": began.isoformat(timespec="seconds"), "commit": head["commit"], "portable_nn": VERSION, "tool": head["tool"],
-        "machine": machine(), "system": system(), "samples": samples, "left_out": rung.left_out,
+        "machine": machine(), "system": system(), "samples": samples, "dtypes": options.dtypes, "left_out": rung.left_out,
         "seconds": round(time.monotonic() - start, 1), "process_seconds": round(sum(line["seconds"] for line in found), 1),
         "slowest": {line["op"]: round(line["seconds"]) for line in sorted(found, key=lambda line: -line["seconds"])[:5]},
         "totals": results.totals(), **asdict(results),

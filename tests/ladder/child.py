@@ -1,4 +1,4 @@
-"""The process of a rung: `python -m ladder.child RUNG SAMPLES` reads names of ops, and writes what became of each as a line of JSON."""
+"""The process of a rung: `python -m ladder.child RUNG SAMPLES [DTYPE ...]` reads names of ops, and writes what became of each as a line of JSON."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def main() -> None:
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what drivers and compilers print is not for the reader of our lines
     rung, samples = RUNGS[sys.argv[1]], int(sys.argv[2]) or None
-    checks = checks_for(rung.runner, rung.arguments)
+    checks, dtypes = checks_for(rung.runner, rung.arguments), sys.argv[3:]
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")  # samples hold NaN, and some casts overflow on purpose
     for line in sys.stdin:
         op, start = OPS[line.strip()], time.monotonic()
-        results = run_checks(checks(op, samples))
+        results = run_checks(check for check in checks(op, samples) if not dtypes or check.dtype in dtypes)
         print(json.dumps({"op": op.name, "seconds": round(time.monotonic() - start, 2), **asdict(results)}), file=told, flush=True)
 
 

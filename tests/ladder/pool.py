@@ -22,11 +22,11 @@ OPS_EACH = 60  # then a fresh process: drivers keep memory
 class _Worker:
     """One process and its pipes."""
 
-    def __init__(self, rung: Rung, samples: int | None) -> None:
+    def __init__(self, rung: Rung, samples: int | None, dtypes: Sequence[str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="portable_nn-ladder-")
         self._errors = Path(self._folder.name) / "stderr"
         environment = os.environ | {"PYTHONPATH": python_path(), "OCLGRIND_LOG": str(Path(self._folder.name) / "log")} | dict(rung.environment())
-        command = [*rung.prefix, sys.executable, "-m", "ladder.child", rung.name, str(samples or 0)]
+        command = [*rung.prefix, sys.executable, "-m", "ladder.child", rung.name, str(samples or 0), *dtypes]
         with self._errors.open("w") as errors:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=ROOT
@@ -76,8 +76,8 @@ class _Worker:
         self._folder.cleanup()
 
 
-def run(rung: Rung, ops: Sequence[str], samples: int | None, processes: int, started: Callable[[str], object]) -> Iterator[dict[str, Any]]:
-    """Yield the results of ops as they come, in any order."""
+def run(rung: Rung, ops: Sequence[str], samples: int | None, dtypes: Sequence[str], processes: int, started: Callable[[str], object]) -> Iterator[dict[str, Any]]:
+    """Yield the results of ops as they come, in any order. No dtypes: all of them."""
     waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     done: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
@@ -93,7 +93,7 @@ def run(rung: Rung, ops: Sequence[str], samples: int | None, processes: int, sta
                 if worker is not None and worker.spent:
                     worker.close()
                     worker = None
-                worker = worker or _Worker(rung, samples)
+                worker = worker or _Worker(rung, samples, dtypes)
                 started(op)
                 done.put(worker.run(op))
         except BaseException as error:
