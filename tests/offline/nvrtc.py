@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
-ARCHS = (75, 80, 90, 120)
+from .target import Refused, Resources, Target
+
+NAME, TOOL = "nvidia", "nvrtc"
+TARGETS = tuple(Target(f"sm_{arch}", "cuda") for arch in (75, 80, 90, 120))  # Turing, Ampere (A100), Hopper, Blackwell (RTX 50)
+COLUMNS = {"registers": max, "spill": max, "private": max, "local": max, "warps": min}
+LOCAL_BYTES = 48 * 1024
 # What the cupy adapter asks for, and what CuPy adds.
 OPTIONS = ("--fmad=false", "--ftz=true", "--std=c++17")
+
+# Of a multiprocessor, by compute capability (CUDA C++ Programming Guide, table of technical specifications): warps, groups, KiB of shared memory.
+# All have 65536 registers, handed out by 256 to a warp.
+_ROOM = {"sm_75": (32, 16, 64), "sm_80": (64, 32, 164), "sm_90": (64, 32, 228), "sm_120": (48, 24, 100)}
 
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers")
 _SHARED = re.compile(r"(\d+) bytes smem")
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What one kernel takes on one architecture; bytes per thread, but shared memory per block."""
-
-    kernel: str
-    arch: int
-    registers: int
-    stack: int
-    spill_stores: int
-    spill_loads: int
-    shared: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields."""
-        return asdict(self)
-
-
-class Refused(Exception):
-    """The compiler refused the text, or had something to say about it."""
 
 
 @cache
@@ -47,7 +34,11 @@ def missing() -> str:
         status, major, minor = nvrtc.nvrtcVersion()
     except Exception as error:  # an absent wheel raises ImportError, an absent library something else
         return f"NVRTC is not installed ({error}); pip install cuda-bindings nvidia-cuda-nvrtc"
-    return "" if not int(status) else f"NVRTC {major}.{minor} does not answer ({status})"
+    if int(status):
+        return f"NVRTC {major}.{minor} does not answer ({status})"
+    _, known = nvrtc.nvrtcGetSupportedArchs()
+    unknown = [target.name for target in TARGETS if int(target.name.removeprefix("sm_")) not in known]
+    return f"NVRTC {major}.{minor} does not know {', '.join(unknown)}" if unknown else ""
 
 
 @cache
@@ -56,19 +47,10 @@ def version() -> str:
     from cuda.bindings import nvrtc
 
     _, major, minor = nvrtc.nvrtcVersion()
-    return f"{major}.{minor}"
+    return f"NVRTC {major}.{minor}"
 
 
-@cache
-def archs() -> tuple[int, ...]:
-    """Return those of ARCHS that this NVRTC knows."""
-    from cuda.bindings import nvrtc
-
-    _, known = nvrtc.nvrtcGetSupportedArchs()
-    return tuple(a for a in ARCHS if a in known)
-
-
-def compiled(text: str, arch: int) -> list[Resources]:
+def compiled(text: str, target: Target, items: Mapping[str, int]) -> list[Resources]:
     """Compile a program; return what its kernels take.
 
     Raises
@@ -79,7 +61,7 @@ def compiled(text: str, arch: int) -> list[Resources]:
     from cuda.bindings import nvrtc as api
 
     _, program = api.nvrtcCreateProgram(text.encode(), b"kernel.cu", 0, [], [])
-    options = [o.encode() for o in (f"--gpu-architecture=sm_{arch}", *OPTIONS, "--ptxas-options=-v")]
+    options = [o.encode() for o in (f"--gpu-architecture={target.name}", *OPTIONS, "--ptxas-options=-v")]
     (status,) = api.nvrtcCompileProgram(program, len(options), options)
     log = b" " * api.nvrtcGetProgramLogSize(program)[1]
     api.nvrtcGetProgramLog(program, log)
@@ -88,11 +70,11 @@ def compiled(text: str, arch: int) -> list[Resources]:
     if int(status) or "warning" in told:
         lines = [line for line in told.splitlines() if "ptxas info" not in line]
         raise Refused("\n".join(lines[:12]))
-    return resources(told, arch)
+    return resources(told, target, items)
 
 
-def resources(log: str, arch: int) -> list[Resources]:
-    """Read what ptxas -v wrote."""
+def resources(log: str, target: Target, items: Mapping[str, int]) -> list[Resources]:
+    """Read what ptxas -v wrote; for a kernel that is not in `items`, with one warp to a group."""
     found = []
     for part in log.split("ptxas info")[1:]:
         entry = _ENTRY.search(part)
@@ -100,9 +82,20 @@ def resources(log: str, arch: int) -> list[Resources]:
             name = entry[1]
         stack = _STACK.search(part)
         if stack:
-            frame = tuple(map(int, stack.groups()))
+            frame, stored, _ = map(int, stack.groups())
         used = _USED.search(part)
         if used:
             shared = _SHARED.search(part)
-            found.append(Resources(name, arch, int(used[1]), *frame, int(shared[1]) if shared else 0))
+            taken = {"registers": int(used[1]), "spill": stored, "private": frame, "local": int(shared[1]) if shared else 0}
+            taken["warps"] = resident(target, taken["registers"], taken["local"], items.get(name, 32))
+            found.append(Resources(name, target, taken))
     return found
+
+
+def resident(target: Target, registers: int, local: int, items: int) -> int:
+    """Return how many warps a multiprocessor holds at once (its occupancy), for groups of so many work-items."""
+    warps, groups, shared = _ROOM[target.name]
+    each = -(-items // 32)
+    by_registers = 65536 // (-(-registers * 32 // 256) * 256) // each
+    by_shared = shared * 1024 // (local + 1024)  # the system takes 1 KiB of each group
+    return each * min(warps // each, groups, by_registers, by_shared)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,24 +20,36 @@ from portable_nn.core.registry import OPS
 from portable_nn.core.samples import A, Bench, Sample
 from portable_nn.core.spec import Spec
 from portable_nn.testing.cases import Drawn, drawn, dtypes_of
-from portable_nn_kernels.launch import Define
+from portable_nn_kernels.launch import Define, Profile
 from portable_nn_kernels.source import program_text
+from portable_nn_null import NullBackend
 
+from .target import Target, Vendor, profile
+
+MOST = 4
+Which = Literal["all", "in turn", "table"]
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A text to compile, the kernels launched from it, and the first op that does."""
+    """A text to compile, the kernels launched from it with the work-items of their groups, and the first op that does.
+
+    `benched`: some benchmark launches it, so that it is what an array of real size meets.
+    """
 
     source: str
     defines: tuple[tuple[str, Define], ...]
-    kernels: tuple[str, ...]
+    items: Mapping[str, int] = field(hash=False)
     op: str
+    benched: bool = False
 
-    def text(self) -> str:
-        """Return the CUDA text."""
-        return program_text(self.source, self.defines, "cuda")
+    def text(self, target: Target) -> str:
+        """Return the text that a target's compiler is given."""
+        if target.language != "opencl":
+            return program_text(self.source, self.defines, "cuda")
+        first = (("PNN_F64", 1),) if target.float64 else ()
+        return program_text(self.source, (*first, *self.defines), "opencl")
 
     @property
     def file(self) -> str:
@@ -43,7 +58,7 @@ class Program:
 
     def __str__(self) -> str:
         told = " ".join(f"{name}={value}" for name, value in self.defines)
-        return f"{self.op}: {', '.join(self.kernels)} ({self.file} {told})".rstrip()
+        return f"{self.op}: {', '.join(self.items)} ({self.file} {told})".rstrip()
 
 
 def _given(op: Op, case: Sample | Bench, dtype: str, null: Any) -> Drawn:
@@ -58,19 +73,22 @@ def _given(op: Op, case: Sample | Bench, dtype: str, null: Any) -> Drawn:
     )
 
 
-def collect(only: Iterable[str] | None = None, ops: Iterable[str] | None = None) -> list[Program]:
+def collect(planned: Profile, only: Iterable[str] | None = None, ops: Iterable[str] | None = None) -> list[Program]:
     """Return the distinct programs of the registry, in the order of ops.
 
     Parameters
     ----------
+    planned : Profile
+        Of the device that plans are made for.
     only : iterable of str, optional
         dtypes under test; by default all that a sample takes.
     ops : iterable of str, optional
         Names; by default all.
     """
-    null: Any = selection.get("null", "gpu")
+    null: Any = NullBackend(planned)
     chosen = None if only is None else set(only)
-    found: dict[tuple[str, Any], tuple[str, list[str]]] = {}
+    found: dict[tuple[str, Any], tuple[str, dict[str, int]]] = {}
+    benched = set()
     for name in sorted(OPS) if ops is None else ops:
         op = OPS[name]
         cases = [(sample, dtypes_of(op, sample)) for sample in op.samples]
@@ -90,7 +108,48 @@ def collect(only: Iterable[str] | None = None, ops: Iterable[str] | None = None)
                     finally:
                         op._cache.clear()
                     for launch in (recorded.launch for recorded in launches):
-                        kernels = found.setdefault((launch.source, launch.defines), (name, []))[1]
-                        if launch.kernel not in kernels:
-                            kernels.append(launch.kernel)
-    return [Program(source, defines, tuple(kernels), op) for (source, defines), (op, kernels) in found.items()]
+                        items = found.setdefault((launch.source, launch.defines), (name, {}))[1]
+                        items[launch.kernel] = max(items.get(launch.kernel, 0), prod(launch.size))
+                        if isinstance(case, Bench):
+                            benched.add((launch.source, launch.defines))
+    return [Program(source, defines, items, op, (source, defines) in benched) for (source, defines), (op, items) in found.items()]
+
+
+def jobs(vendor: Vendor, only: Iterable[str] | None = None, which: Which = "table") -> list[tuple[Program, Target]]:
+    """Return what to compile for a vendor.
+
+    Parameters
+    ----------
+    vendor : Vendor
+    only : iterable of str, optional
+        dtypes under test; by default all that a sample takes.
+    which : "all", "in turn" or "table"
+        Each program for all targets; for one of them, the same at every run; or for all targets MOST of the programs
+        of each kernel that benchmarks launch, and one of each kernel that none does.
+    """
+    planned: dict[Profile, list[Program]] = {}
+    chosen = None if only is None else tuple(only)
+    made = []
+    for number, target in enumerate(vendor.TARGETS):
+        told = replace(profile(vendor.NAME, target), name=vendor.NAME)  # targets that differ by name alone have one list
+        if told not in planned:
+            planned[told] = collect(told, chosen)
+            if which == "table":
+                planned[told] = _typical(planned[told])
+        for program in planned[told]:
+            turn = zlib.crc32(repr((program.source, program.defines)).encode()) % len(vendor.TARGETS)
+            if which != "in turn" or turn == number:
+                made.append((program, target))
+    return made
+
+
+def _typical(programs: list[Program]) -> list[Program]:
+    """Return up to MOST programs of each kernel, those that benchmarks launch first."""
+    seen: Counter[tuple[str, str]] = Counter()
+    taken = []
+    for program in sorted(programs, key=lambda program: not program.benched):
+        own = [(program.file, kernel) for kernel in program.items]
+        if any(seen[key] < (MOST if program.benched else 1) for key in own):
+            taken.append(program)
+            seen.update(own)
+    return taken
