@@ -13,10 +13,13 @@ from types import ModuleType
 
 from ..core.errors import PortableNNError
 from ..core.version import VERSION
-from . import eval, info, ops, predict, train, verify
+from . import compare, eval, info, lr_find, ops, predict, report, sweep, train, verify
 from .parser import EXAMPLES, RAW
 
-COMMANDS: dict[str, ModuleType] = {"train": train, "eval": eval, "predict": predict, "info": info, "ops": ops, "verify": verify}
+COMMANDS: dict[str, ModuleType] = {
+    "train": train, "eval": eval, "predict": predict, "lr-find": lr_find, "sweep": sweep, "compare": compare, "report": report,
+    "info": info, "ops": ops, "verify": verify,
+}  # fmt: skip
 """The commands, in the order in which ``--help`` lists them."""
 
 

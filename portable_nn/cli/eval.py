@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core import selection
 from ..core.errors import ArgumentError
-from .parser import RAW, Commands, add_device
+from .parser import RAW, Commands, add_device, add_use
 
 
 def add_parser(commands: Commands) -> argparse.ArgumentParser:
@@ -20,6 +20,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     )  # fmt: skip
     evaluation.add_argument("run", metavar="RUN", help="run folder")
     evaluation.add_argument("--data", help="other data than the run's, of the same classes; its test set is used")
+    add_use(evaluation)
     evaluation.add_argument("--json", action="store_true", help="print JSON")
     add_device(evaluation)
     return evaluation
@@ -43,14 +44,14 @@ def run(options: argparse.Namespace) -> int:
     config = replace(config, data=options.data or config.data, backend=options.backend, device=options.device)
     backend = choose_backend(config)
     with selection.use_backend(backend):
-        model, info = read_model(folder)
+        model, info = read_model(folder, best=options.best)
         _, test = load_data(config)
         if test.classes != info.classes or test.image_shape != info.in_shape:
             raise ArgumentError(
                 f"{config.data}: has images {test.image_shape} of classes {list(test.classes)} but the model was trained on "
                 f"{info.in_shape} of {list(info.classes)}; give data of the same form"
             )
-        found = evaluate(model, batches_of(config, test, info.normalisation))
+        found = evaluate(model, batches_of(config, test, info.normalisation), view=options.tta or config.tta)
     per_class = class_metrics(found.confusion)
     if options.json:
         rows = {

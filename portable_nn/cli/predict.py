@@ -6,7 +6,7 @@ import argparse
 import json
 
 from ..core import selection
-from .parser import RAW, Commands, add_device
+from .parser import RAW, Commands, add_device, add_use
 
 
 def add_parser(commands: Commands) -> argparse.ArgumentParser:
@@ -19,6 +19,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     predict.add_argument("run", metavar="RUN", help="run folder, or a model.safetensors")
     predict.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
     predict.add_argument("--invert", action="store_true", help="dark strokes on light paper, for a model of light on dark")
+    add_use(predict)
     predict.add_argument("--json", action="store_true", help="print JSON")
     add_device(predict)
     return predict
@@ -36,12 +37,12 @@ def run(options: argparse.Namespace) -> int:
 
     backend = choose_backend(TrainConfig(backend=options.backend, device=options.device))
     with selection.use_backend(backend):
-        model, info = read_model(options.run)
+        model, info = read_model(options.run, best=options.best)
         channels, height, width = info.in_shape
         images = np.stack([read_image(path, (height, width), channels) for path in options.images])
         if options.invert:
             images = 255 - images
-        chances = predict(model, info.normalisation(images))
+        chances = predict(model, info.normalisation(images), view=options.tta or "none")
     answers = []
     for path, row in zip(options.images, chances, strict=True):
         best = np.argsort(-row, kind="stable")[:3]

@@ -51,6 +51,7 @@ class Ahead:
 
     def _fill(self) -> None:
         while not self._stop.is_set():
+            item: tuple[Any, BaseException | None]
             try:
                 item = (next(self._batches, _END), None)
             except BaseException as error:

@@ -43,7 +43,11 @@ class TrainConfig:
         A value of the wrong type or outside its range, or two that contradict each other.
     """
 
-    data: str = setting("digits", "'digits', a folder with IDX files, a folder of images by class, or an .npz file")
+    data: str = setting(
+        "digits", "digits, mnist, fashion-mnist, cifar10, cifar100, svhn; a folder with their files; a folder of images by class; or an .npz file"
+    )
+    data_folder: str | None = setting(None, "where named data sets lie and are fetched to, as torchvision has them; none: a cache folder")
+    offline: bool = setting(False, "fetch nothing; say which file goes where")
     test_fraction: float = setting(0.2, "part split off for testing when the data has no test set of its own")
     split_seed: int = setting(0, "seed of that split; apart from seed, so that runs share their test set")
     image_size: int | None = setting(None, "height and width that images in a folder are scaled to; none: as they are")
@@ -127,7 +131,7 @@ class TrainConfig:
             self._check(name, 0 <= getattr(self, name) < 2**63, "an integer in 0..2**63-1")
         for name in ("data", "model"):
             self._check(name, bool(getattr(self, name).strip()), "a non-empty name or path")
-        for name in ("out", "backend", "device"):
+        for name in ("out", "backend", "device", "data_folder"):
             value = getattr(self, name)
             self._check(name, value is None or bool(value.strip()), "a non-empty text, or none,")
         if self.image_size is not None and self.shift >= self.image_size:
@@ -305,6 +309,20 @@ def _parser_of(kind: type, optional: bool) -> Any:
 
     parse.__name__ = kind.__name__  # argparse names it: invalid int value
     return parse
+
+
+def typed_text(name: str, text: str) -> Any:
+    """Return the value that `text` stands for as setting `name`; raises `SettingError` for a text that is none."""
+    kind, optional = _kind(name)
+    if kind is bool:
+        words = {"true": True, "yes": True, "false": False, "no": False}
+        if text.lower() not in words:
+            raise SettingError(f"settings: {name} is {text!r} but true or false is needed")
+        return words[text.lower()]
+    try:
+        return _parser_of(kind, optional)(text)
+    except ValueError:
+        raise SettingError(f"settings: {name} is {text!r} but {NEEDED[kind]} is needed") from None
 
 
 def from_arguments(namespace: argparse.Namespace) -> TrainConfig:

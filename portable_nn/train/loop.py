@@ -30,12 +30,13 @@ from .config import TrainConfig
 from .diagnosis import diagnose
 from .evaluation import Evaluation
 from .interrupt import Interrupted, Stop
+from .pages.run import write_page
 from .progress import Logged, Progress
 from .records import MetricsWriter, Row, read_metrics
 from .report import write_predictions, write_report
 from .setup import Parts
 from .step import TrainState, accumulated_step, read_loss, train_step
-from .summary import write_summary
+from .summary import write_details, write_summary
 from .task import Measurement
 
 SECONDS_BETWEEN_CHECKPOINTS = 300.0  # in long epochs; every epoch ends with one anyway
@@ -355,6 +356,9 @@ class Run:
             self.state.step, seconds, rate, wait, read_metrics(self.folder),
         )  # fmt: skip
         write_summary(self, result)
+        if self.config.report:
+            write_details(self)
+            write_page(self.folder)
         return result
 
     def draw(self) -> tuple[Path, ...]:

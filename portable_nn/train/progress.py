@@ -80,7 +80,7 @@ class Lines(Silent):
         """Print what is about to be trained."""
         self._epochs = epochs
         at = f", going on after step {step}" if step else ""
-        print(f"{title}: {epochs} epochs of {steps_per_epoch} steps{at}", flush=True)
+        print(f"{title}: {epochs} epoch{'s' if epochs != 1 else ''} of {steps_per_epoch} steps{at}", flush=True)
 
     def trained(self, logged: Logged) -> None:
         """Print the first loss, to show that the run lives; keep the others for the line of the epoch."""

@@ -1,22 +1,28 @@
-"""result.json: what a finished run came to, for `compare`, `sweep` and the report."""
+"""What a finished run came to (result.json), and what the report shows beyond it: a sample of augmentation, time per op."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..api import to_numpy
 from ..core.errors import RunError
 from ..core.version import VERSION
 from ..nn import count_params
 from .best import ranked, readings
-from .records import write_json
+from .profile import time_ops
+from .records import atomic_path, write_json
 
 if TYPE_CHECKING:
     from .loop import Result, Run
 
-RESULT = "result.json"
+RESULT, PROFILE, AUGMENTED = "result.json", "profile.json", "augmented.npz"
+SAMPLE = 12
 
 
 def write_summary(run: Run, result: Result) -> None:
@@ -36,6 +42,24 @@ def write_summary(run: Run, result: Result) -> None:
             "device": result.device, "version": VERSION,
         },
     )  # fmt: skip
+
+
+def write_details(run: Run) -> None:
+    """Write `profile.json`, and `augmented.npz` where training images are changed."""
+    group = next(run.groups(0, 0))[1]
+    state = run.state
+    times = time_ops(state, run.next_of(group))
+    run.state = state
+    write_json(run.folder / PROFILE, [asdict(row) for row in times])
+    if not (run.parts.augmented or run.config.shift):
+        return
+    batch = group[0]
+    images, _ = run.augmented(batch, 0)
+    normal = run.parts.info.normalisation
+    mean, std = (np.array(v).reshape(1, -1, 1, 1) for v in (normal.mean, normal.std))
+    after = np.clip(to_numpy(images[:SAMPLE]).astype(np.float64) * std + mean, 0.0, 1.0)
+    with atomic_path(run.folder / AUGMENTED) as path:
+        np.savez_compressed(path, before=run.parts.train.dataset.images[batch.indices[:SAMPLE]], after=np.round(after * 255).astype(np.uint8))
 
 
 def read_summary(folder: str | Path) -> dict[str, Any] | None:
