@@ -1,5 +1,5 @@
 /* Random numbers. Free to include in other kernels, which then draw what the ops draw:
- *     const pnn_key key = pnn_load_key(words, 1, 0);      four uint32 words, as portable_nn.random.key makes them
+ *     const pnn_key key = pnn_load_key(words, 1, 0);      four uint32 words, as portable_nn.random_key makes them
  *     const f32 u = pnn_uniform_at_f32(key, e);           element e of `uniform(key, shape)`, in C order
  *     const f32 z = pnn_normal_at_f32(key, e);            element e of `normal(key, shape)`
  * A block of four words serves four elements: who needs all of them calls pnn_block once. */

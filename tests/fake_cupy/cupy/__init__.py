@@ -13,6 +13,7 @@ import numpy as np
 
 from . import cuda as cuda
 from .cuda import MemoryPointer
+from .kernels import RawKernel as RawKernel
 from .kernels import RawModule as RawModule
 
 __version__ = "14.2.0+fake"
@@ -67,6 +68,20 @@ def _dense(x: ndarray) -> tuple[int, ...]:
         strides.append(step)
         step *= max(n, 1)
     return tuple(reversed(strides))
+
+
+def empty(shape: Any, dtype: Any = float) -> ndarray:
+    return ndarray(shape, dtype)
+
+
+def asarray(x: Any) -> ndarray:
+    made = ndarray(x.shape, x.dtype)
+    made.set(x)
+    return made
+
+
+def asnumpy(x: ndarray) -> Any:
+    return x.get()
 
 
 class _Pool:

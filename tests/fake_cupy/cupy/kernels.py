@@ -36,6 +36,17 @@ class RawModule:
         return raw
 
 
+class RawKernel:
+    """One function of a text, compiled at its first launch."""
+
+    def __init__(self, code: str, name: str, options: tuple[str, ...] = ()) -> None:
+        self._made = RawModule(code=code, options=options), name
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
+        module, name = self._made
+        module.get_function(name)(grid, block, args)
+
+
 class Function:
     """A kernel on a device. Order and flushing of subnormals are those of `cuda_cpu`."""
 
