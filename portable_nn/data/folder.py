@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError, SettingError
 from .dataset import Dataset
+from .decode import CACHE_FROM, CorruptError, cache_file, check_settings, decode_all, read_cache, write_cache
 from .vision import require
 
 OnError = Literal["raise", "skip"]
 SUFFIXES = (".jpg", ".jpeg", ".png")
 TEST_FOLDERS = ("test", "val")
 EXPECTED = "<class>/<image>.jpg|jpeg|png, or train/<class>/<image> and test/<class>/<image> (or val/)"
-CHUNK = 64
-MODES = {1: "L", 3: "RGB"}
-
-
-class _CorruptError(Exception):
-    """One file that cannot be decoded, with the reason."""
-
-
-def read_image(path: str | Path, size: tuple[int, int] | None = None, channels: int | None = None) -> NDArray[np.uint8]:
-    """Read one image file.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file that Pillow reads. Its EXIF orientation is applied and transparency dropped.
-    size : (int, int), optional
-        (H, W) to scale to: bilinear, keeping proportions, cropping what is over at the middle. None keeps its size.
-    channels : int, optional
-        1 (grey) or 3 (RGB) to convert to; None keeps grey as 1 and makes everything else 3.
-
-    Returns
-    -------
-    ndarray, (C, H, W) uint8
-
-    Raises
-    ------
-    DataError
-        A file that is missing, corrupt, or deeper than 8 bits per channel.
-    SettingError
-        `channels` other than 1 and 3, or a size below 1.
-    MissingExtraError
-        Pillow is not installed.
-    """
-    _check_settings(size, channels)
-    require("PIL.Image", "reading images")
-    try:
-        return _decode(Path(path), size, channels)
-    except _CorruptError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def read_image_folder(
@@ -68,6 +28,7 @@ def read_image_folder(
     channels: int | None = None,
     on_error: OnError = "raise",
     workers: int | None = None,
+    cache: str | Path | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """Read a folder of images by class.
 
@@ -86,6 +47,8 @@ def read_image_folder(
         and in one warning.
     workers : int, optional
         Decoding threads; the number of CPUs by default.
+    cache : str or Path, optional
+        Folder for decoded images: a tree of 2000 files or more is decoded once, and again when a file or setting changes.
 
     Returns
     -------
@@ -105,16 +68,16 @@ def read_image_folder(
     """
     folder = Path(folder)
     pair = (size, size) if isinstance(size, int) else size
-    _check_settings(pair, channels)
+    check_settings(pair, channels)
     if on_error not in ("raise", "skip"):
         raise SettingError(f"on_error is {on_error!r} but 'raise' or 'skip' is needed")
     require("PIL.Image", "reading images")
     name = folder.resolve().name
     if not (folder / "train").is_dir():
         classes = _class_names(folder)
-        return _read_tree(folder, classes, name, pair, channels, on_error, workers), None
+        return _read_tree(folder, classes, name, pair, channels, on_error, workers, cache), None
     classes = _class_names(folder / "train")
-    train = _read_tree(folder / "train", classes, name, pair, channels, on_error, workers)
+    train = _read_tree(folder / "train", classes, name, pair, channels, on_error, workers, cache)
     part = next((part for part in TEST_FOLDERS if (folder / part).is_dir()), None)
     if part is None:
         return train, None
@@ -124,20 +87,13 @@ def read_image_folder(
             f"{folder / part}: has classes {unknown} that {folder / 'train'} lacks (it has {list(classes)}); "
             "both must use the same class folders"
         )
-    test = _read_tree(folder / part, classes, name, pair, channels, on_error, workers)
+    test = _read_tree(folder / part, classes, name, pair, channels, on_error, workers, cache)
     if train.image_shape != test.image_shape:
         raise DataError(
             f"{folder}: train images have shape {train.image_shape} (C, H, W) but {part} images {test.image_shape}; "
             "set an image size and channels to bring them to one shape"
         )
     return train, test
-
-
-def _check_settings(size: tuple[int, int] | None, channels: int | None) -> None:
-    if channels is not None and channels not in MODES:
-        raise SettingError(f"channels is {channels} but 1 (grey) or 3 (RGB) is needed")
-    if size is not None and min(size) < 1:
-        raise SettingError(f"image size is {size} but a height and width of at least 1 are needed")
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -156,6 +112,7 @@ def _read_tree(
     channels: int | None,
     on_error: OnError,
     workers: int | None,
+    cache: str | Path | None,
 ) -> Dataset:
     paths: list[Path] = []
     labels: list[int] = []
@@ -168,10 +125,13 @@ def _read_tree(
             raise DataError(f"{place}: no images for class {class_name!r} (found {found}); expected {EXPECTED}")
         paths += images
         labels += [label] * len(images)
-    decoded = _decode_all(paths, size, channels, workers)
-    bad = [
-        f"{path}: {result}" for path, result in zip(paths, decoded, strict=True) if isinstance(result, _CorruptError)
-    ]
+    stored = cache_file(Path(cache), folder, paths, size, channels) if cache is not None and len(paths) >= CACHE_FROM else None
+    decoded = None if stored is None else read_cache(stored)
+    if decoded is None:
+        decoded = _decode_tree(folder, paths, size, channels, workers)
+        if stored is not None:
+            write_cache(stored, *decoded)
+    pixels, kept, bad = decoded
     if bad and on_error == "raise":
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         raise DataError(
@@ -180,18 +140,27 @@ def _read_tree(
         )
     if bad:
         warnings.warn(f"{folder}: left out {len(bad)} of {len(paths)} images: {'; '.join(bad[:5])}", stacklevel=4)
-    kept = [(p, r, k) for p, r, k in zip(paths, decoded, labels, strict=True) if not isinstance(r, _CorruptError)]
-    if not kept:
-        raise DataError(f"{folder}: none of {len(paths)} images can be read: {'; '.join(bad[:5])}")
-    _check_alike([(path, image.shape) for path, image, _ in kept])
     return Dataset(
-        images=np.stack([image for _, image, _ in kept]),
-        labels=np.array([label for _, _, label in kept], dtype=np.int64),
+        images=pixels,
+        labels=np.array(labels, dtype=np.int64)[kept],
         classes=classes,
         name=name,
         source=f"images in {folder.name}/",
-        skipped=tuple(bad),
+        skipped=bad,
     )
+
+
+def _decode_tree(
+    folder: Path, paths: Sequence[Path], size: tuple[int, int] | None, channels: int | None, workers: int | None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    """Return images, the places in `paths` they come from, and what cannot be read, as ``"path: reason"``."""
+    decoded = decode_all(paths, size, channels, workers, f"decoding {folder.name}")
+    bad = [f"{path}: {result}" for path, result in zip(paths, decoded, strict=True) if isinstance(result, CorruptError)]
+    kept = [(i, result) for i, result in enumerate(decoded) if not isinstance(result, CorruptError)]
+    if not kept:
+        raise DataError(f"{folder}: none of {len(paths)} images can be read: {'; '.join(bad[:5])}")
+    _check_alike([(paths[i], image.shape) for i, image in kept])
+    return np.stack([image for _, image in kept]), np.array([i for i, _ in kept], np.int64), tuple(bad)
 
 
 def _check_alike(shapes: Sequence[tuple[Path, tuple[int, ...]]]) -> None:
@@ -206,39 +175,3 @@ def _check_alike(shapes: Sequence[tuple[Path, tuple[int, ...]]]) -> None:
             raise DataError(
                 f"{path}: has {c} channel(s) but {first} has {channels}; set channels to 1 (grey) or 3 (RGB)"
             )
-
-
-def _decode_all(
-    paths: Sequence[Path], size: tuple[int, int] | None, channels: int | None, workers: int | None
-) -> list[NDArray[np.uint8] | _CorruptError]:
-    def decode_some(start: int) -> list[NDArray[np.uint8] | _CorruptError]:
-        results: list[NDArray[np.uint8] | _CorruptError] = []
-        for path in paths[start : start + CHUNK]:
-            try:
-                results.append(_decode(path, size, channels))
-            except _CorruptError as error:
-                results.append(error)
-        return results
-
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        return [result for some in pool.map(decode_some, range(0, len(paths), CHUNK)) for result in some]
-
-
-def _decode(path: Path, size: tuple[int, int] | None, channels: int | None) -> NDArray[np.uint8]:
-    pillow: Any = require("PIL.Image", "reading images")
-    ops: Any = require("PIL.ImageOps", "reading images")
-    try:
-        with pillow.open(path) as file:
-            image = ops.exif_transpose(file)
-            mode = image.mode
-            deep = mode[0] in "IF"
-            if not deep:
-                image = image.convert(MODES[channels] if channels else "L" if mode in ("1", "L", "LA") else "RGB")
-                if size is not None and (image.height, image.width) != size:
-                    image = ops.fit(image, (size[1], size[0]), pillow.Resampling.BILINEAR)
-            pixels = np.asarray(image)
-    except Exception as error:  # Pillow's decoders raise many classes on damaged files; all mean the same here
-        raise _CorruptError(f"{type(error).__name__}: {error}") from error
-    if deep:
-        raise _CorruptError(f"has pixel mode {mode} (more than 8 bits per channel) but 8-bit grey or colour is needed")
-    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))

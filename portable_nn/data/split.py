@@ -10,17 +10,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import DataError, SettingError
+from .cifar import find_cifar, read_cifar
 from .dataset import Dataset, check_every_class
 from .digits import read_digits
+from .fetch import data_folder
 from .folder import EXPECTED as FOLDER_EXPECTED
 from .folder import OnError, read_image_folder
 from .idx import EXPECTED as IDX_EXPECTED
 from .idx import find_idx_files, read_idx_folder
+from .named import read_named
 from .npz import read_npz
 from .order import SPLIT, random_order
+from .published import PUBLISHED
+from .svhn import find_svhn, read_svhn
 
-NAMES = ("digits",)
-SPECS = "'digits', a folder with IDX files (MNIST's layout), a folder of images by class, or an .npz file"
+NAMES = ("digits", *PUBLISHED)
+SPECS = (
+    f"one of {', '.join(NAMES)}; a folder with IDX files (MNIST's layout), CIFAR's binary version or SVHN's .mat files; "
+    "a folder of images by class; or an .npz file"
+)
 
 
 def stratified_split(
@@ -126,14 +134,17 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     on_error: OnError = "raise",
+    folder: str | Path | None = None,
+    offline: bool = False,
 ) -> tuple[Dataset, Dataset]:
     """Load a training set and a test set.
 
     Parameters
     ----------
     spec : str or Path
-        ``"digits"``, a folder with IDX files, a folder of images by class, or an .npz file. A path that is called
-        like a data set is reached as ``"./digits"``.
+        A name (``"digits"``, or one of `PUBLISHED`, which is fetched when it is not there), a folder with IDX files,
+        CIFAR's binary version or SVHN's files, a folder of images by class, or an .npz file. A path that is called like a
+        data set is reached as ``"./digits"``.
     test_fraction : float
         Part that is split off for testing when the source has no test set of its own.
     counts : (int, int), optional
@@ -142,6 +153,10 @@ def load(
         Seed of that split; apart from the seed of a run, so that runs with different seeds share their test set.
     image_size, channels, on_error
         For image folders, see `read_image_folder`.
+    folder : str or Path, optional
+        Where published data sets lie and are put, in torchvision's layout; see `data_folder`.
+    offline : bool
+        Fetch nothing: a data set that is not there is an error that says which file goes where.
 
     Returns
     -------
@@ -155,8 +170,12 @@ def load(
     MissingExtraError
         scikit-learn or Pillow is needed and not installed.
     """
-    if str(spec) in NAMES:
+    train: Dataset
+    test: Dataset | None
+    if str(spec) == "digits":
         train, test = read_digits(), None
+    elif str(spec) in PUBLISHED:
+        train, test = read_named(str(spec), folder, offline)
     else:
         path = Path(spec).expanduser()
         if not path.exists():
@@ -167,8 +186,13 @@ def load(
             train, test = read_npz(path)
         elif find_idx_files(path):
             train, test = read_idx_folder(path)
+        elif (kind := find_cifar(path)) is not None:
+            train, test = read_cifar(path, kind)
+        elif find_svhn(path):
+            train, test = read_svhn(path)
         elif any(entry.is_dir() for entry in path.iterdir()):
-            train, test = read_image_folder(path, size=image_size, channels=channels, on_error=on_error)
+            _refuse_caches(path)
+            train, test = read_image_folder(path, size=image_size, channels=channels, on_error=on_error, cache=data_folder(folder) / "decoded")
         else:
             names = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "an empty folder"
             raise DataError(f"{path}: found {names}; expected {IDX_EXPECTED}, or {FOLDER_EXPECTED}")
@@ -180,6 +204,17 @@ def load(
         how = f"{whole.source}, stratified split {len(train)}/{len(test)} with seed {split_seed}"
         train, test = replace(train, source=how), replace(test, source=how)
     return train, test
+
+
+def _refuse_caches(path: Path) -> None:
+    """Raise `DataError` if a folder is one of torchvision's roots, whose folders are no classes."""
+    for published in PUBLISHED.values():
+        place = published.unpacked or published.folder
+        if any(name and (path / name).is_dir() for name in (place, published.pickled)):
+            raise DataError(
+                f"{path}: holds {place or published.pickled}, as torchvision lays data sets out; "
+                f"give --data {published.name} --data-folder {path}"
+            )
 
 
 def _not_found(spec: str, path: Path) -> str:

@@ -48,7 +48,7 @@ def load_data(config: TrainConfig) -> tuple[Dataset, Dataset]:
     """Return the training and test set of `config`; raises `DataError`."""
     return load(
         config.data, test_fraction=config.test_fraction, split_seed=config.split_seed, image_size=config.image_size,
-        channels=config.channels, on_error=cast(Any, config.on_error),
+        channels=config.channels, on_error=cast(Any, config.on_error), folder=config.data_folder, offline=config.offline,
     )  # fmt: skip
 
 

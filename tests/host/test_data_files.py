@@ -331,7 +331,7 @@ def test_nothing_of_that_name(tmp_path):
     (tmp_path / "mnist").mkdir()
     with pytest.raises(DataError, match=r"did you mean '.*mnist'"):
         data.load(tmp_path / "mnits")
-    with pytest.raises(DataError, match="Expected 'digits'"):
+    with pytest.raises(DataError, match="Expected one of digits, mnist"):
         data.load(tmp_path / "no" / "such" / "place")
 
 
