@@ -25,6 +25,7 @@ from .launch import In, Launch, Out, Plan, Profile, slots_of
 from .plans import RULES, elementwise
 from .plans import all as _every_plan  # noqa: F401  (fills RULES)
 from .plans.copies import copy_launch
+from .plans.fused import ends_in_mapping, plan_fused
 
 if TYPE_CHECKING:
     from .replay import FixedLaunch
@@ -60,13 +61,20 @@ class DeviceBackend(Backend):
             if isinstance(spec, Spec) and not self.supports(spec.dtype):
                 raise NoKernel(f"{op.name}: {self.name} on {self.device} has no {spec.dtype.name}; use a dtype it has, such as float32")
         if isinstance(op, Fused):
-            return elementwise.plan_fused(op, call, self.profile)
+            return plan_fused(op, call, self.profile, self._planned_alone)
         if op.expression is not None:
             return elementwise.plan(op, call, self.profile)
         rule = RULES.get(op.name)
         if rule is None:
             raise NoKernel(f"{op.name}: backend {self.name} has no kernel for it")
         return rule(call, self.profile)
+
+    def _planned_alone(self, op: Op, call: Call) -> Plan:
+        return DeviceBackend.plan(self, op, call)  # not a subclass's, which notes whose launches come next
+
+    def ends_in_mapping(self, op: Op, call: Call) -> bool:
+        """Tell whether elementwise calls on the first output can be computed where the call stores it."""
+        return ends_in_mapping(self._planned_alone(op, call)) is not None
 
     def lower(self, op: Op | Fused, call: Call, fixed: bool = False, in_place: bool = False) -> tuple[Plan, list[Any]]:
         """Plan the call and bind its launches; `fixed` for a replay (see `bind_fixed`).

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from portable_nn.core.spec import Spec
 
@@ -137,6 +137,8 @@ class Launch:
         Compile-time constants, sorted by the plan's own order; they name the program in the cache.
     mapping : Mapping, optional
         What the text in `source` was rendered from, for backends of another language.
+    recipe : object, optional
+        What a mapping was made of (`plans.mapping.Recipe`), where more may be computed behind it.
     """
 
     kernel: str
@@ -146,6 +148,7 @@ class Launch:
     args: tuple[Arg, ...]
     defines: tuple[tuple[str, Define], ...] = ()
     mapping: Mapping | None = None
+    recipe: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

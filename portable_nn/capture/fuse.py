@@ -1,4 +1,7 @@
-"""Fusion: calls that only pass a value on are dropped, activations join what they follow, elementwise calls join each other."""
+"""Fusion: calls that only pass a value on are dropped, activations join what they follow, elementwise calls join each other.
+
+They also join a call before them that stores its result by a mapping kernel (batch normalisation).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from math import prod
 from typing import Any
 
 from ..core import dtypes
+from ..core.backend import Backend
 from ..core.call import Call
 from ..core.elementwise import Elementwise
 from ..core.fused import Fused, Member
+from ..core.op import Op
 from ..core.program import Operand, Program, Step
 from ..core.registry import find
 from ..core.spec import Spec
@@ -95,19 +100,19 @@ class _Node:
         self.outputs.update(step.outputs)
 
 
-def join_elementwise(program: Program) -> None:
-    """Join elementwise calls of one shape that pass values to each other."""
+def join_elementwise(program: Program, target: Backend) -> None:
+    """Join elementwise calls of one shape that pass values to each other, also behind a call that ends like one."""
     nodes: list[_Node] = []
     maker: dict[int, _Node] = {}
     pieces = parts(program)
     for step in program.steps:
         shape = _joinable(step)
-        target = _partner(nodes, maker, step, program) if shape is not None else None
-        if target is None:
-            target = _Node(shape)
-            nodes.append(target)
-        target.add(step, pieces)
-        maker.update(dict.fromkeys(step.outputs, target))
+        node = _partner(nodes, maker, step, program) if shape is not None else None
+        if node is None:
+            node = _Node(shape or _open_end(step, target))
+            nodes.append(node)
+        node.add(step, pieces)
+        maker.update(dict.fromkeys(step.outputs, node))
     wanted = {slot for node in nodes for slot in node.reads} | set(program.results)
     program.steps = [node.steps[0] if len(node.steps) == 1 else _fused(node.steps, wanted) for node in nodes]
 
@@ -122,6 +127,13 @@ def _joinable(step: Step) -> tuple[int, ...] | None:
     return step.call.outputs[0].shape
 
 
+def _open_end(step: Step, target: Backend) -> tuple[int, ...] | None:
+    """Return the shape of the calls that may follow in the same kernel, for a call that is not elementwise itself."""
+    if step.view or step.op.expression is not None or not isinstance(step.op, Op) or not step.call.outputs[0].size:
+        return None
+    return step.call.outputs[0].shape if target.ends_in_mapping(step.op, step.call) else None
+
+
 def _partner(nodes: list[_Node], maker: dict[int, _Node], step: Step, program: Program) -> _Node | None:
     """Return the node that `step` can join, moved to where it may run; None if there is none."""
     shape = step.call.outputs[0].shape
@@ -129,6 +141,9 @@ def _partner(nodes: list[_Node], maker: dict[int, _Node], step: Step, program: P
         node = maker.get(slot)
         if node is None or node.shape != shape or program.slots[slot].spec.dtype not in _EXACT:
             continue
+        first = node.steps[0]
+        if first.op.expression is None and not set(first.outputs[1:]).isdisjoint(step.reads()):
+            continue  # written by a launch of the same call
         arrays = {x for s in (*node.steps, step) for x in (*s.reads(), *s.outputs)}
         if len(arrays) > _ARRAYS:
             continue
@@ -166,7 +181,8 @@ def _fused(steps: list[Step], wanted: set[int]) -> Step:
                 sources.append(numbers[x])
         members.append(Member(step.op, step.call, tuple(sources)))
         made.update({slot: (at, i) for i, slot in enumerate(step.outputs)})
-    stored = {slot: place for slot, place in made.items() if slot in wanted}
+    head = steps[0].op.expression is None
+    stored = {slot: place for slot, place in made.items() if slot in wanted or (head and place[0] == 0 and place[1])}
     outputs = tuple(steps[at].call.outputs[i] for at, i in stored.values())
     op = Fused(tuple(members), tuple(stored.values()))
     return Step(op, Call(op.name, tuple(specs), outputs), tuple(inputs), tuple(stored))

@@ -26,7 +26,7 @@ def rewritten(recorded: Program, target: Backend) -> Program:
         skip_identities(program)
         join_activations(program)
         join_updates(program)
-        join_elementwise(program)
+        join_elementwise(program, target)
     drop_dead(program)
     return program
 

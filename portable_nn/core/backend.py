@@ -117,6 +117,11 @@ class Backend(ABC):
         """
         return replay_by_calls(self, program)
 
+    def ends_in_mapping(self, op: Op, call: Call) -> bool:
+        """Tell whether a `core.fused` call may begin with this one, which is not elementwise (with `plans_memory`)."""
+        del op, call
+        return False
+
     def supports(self, dtype: np.dtype[Any]) -> bool:
         """Tell whether arrays of `dtype` can be stored and computed with."""
         del dtype

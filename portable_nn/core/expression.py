@@ -178,7 +178,7 @@ class Expression:
             def visit_Name(self, node: ast.Name) -> ast.Name:
                 return ast.Name(names.get(node.id, node.id), node.ctx)
 
-        return Expression(ast.unparse(Renamed().visit(ast.parse(ast.unparse(self._module)))).replace("\n", "; "))
+        return type(self)(ast.unparse(Renamed().visit(ast.parse(ast.unparse(self._module)))).replace("\n", "; "))
 
     def render_c(self, tag: str, plain: Collection[str] = ()) -> str:
         """Return the final value as C, computed in type `tag`; name `x` is the variable `v_x`, or `x` if it is in `plain`."""

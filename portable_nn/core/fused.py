@@ -1,4 +1,4 @@
-"""Fused: several elementwise calls as one. Made by captures; planned like an elementwise op, as one kernel."""
+"""Fused: several calls as one, elementwise but for the first. Made by captures; planned as one kernel, behind the first's others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Fused:
     Parameters
     ----------
     members : tuple of Member
-        In order.
+        In order. The first may be a call of another kind, if the backend can compute more where it stores its first output.
     stored : tuple of (member, output)
         Which values are outputs of the whole.
     """
@@ -42,7 +42,11 @@ class Fused:
     members: tuple[Member, ...]
     stored: tuple[tuple[int, int], ...]
     view: None = None
-    expression: bool = True  # elementwise, as records say it
+
+    @property
+    def expression(self) -> bool | None:
+        """True if all of it is elementwise, None otherwise, as records say it."""
+        return None if self.members[0].op.expression is None else True
 
     @property
     def name(self) -> str:

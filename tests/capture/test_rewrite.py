@@ -254,3 +254,26 @@ def test_a_replay_can_be_profiled(rng: np.random.Generator) -> None:
             f(x)
         assert [t.op for t in times] == [launch.op for launch in f.variants[0].replay.launches]
         assert all(t.bytes > 0 for t in times)
+
+
+def test_what_ends_in_a_mapping_takes_more(planned: Any, rng: np.random.Generator) -> None:
+    x, around, w, b = arrays(rng, (4, 3, 5, 5), (4, 3, 5, 5), (3,), (3,))
+
+    def f(x: Any, around: Any, w: Any, b: Any) -> Any:
+        y, mean, var = ops.batch_norm_train(x, w, b)
+        z = ops.relu(y + around)
+        return z, mean, ops.relu(ops.batch_norm(x, mean, var, w, b)) * 2.0
+
+    captured = agree(f, x, around, w, b)
+    assert names(captured) == {"batch_norm_train+add+relu": 1, "batch_norm+relu+multiply": 1}
+
+
+def test_a_value_a_head_stores_for_others_is_stored(planned: Any, rng: np.random.Generator) -> None:
+    (x,) = arrays(rng, (4, 3, 5, 5))
+
+    def f(x: Any) -> Any:
+        y, mean, _ = ops.batch_norm_train(x)
+        centred = y * ops.reshape(mean, (3, 1, 1))  # reads what another launch of the same call writes
+        return ops.relu(y), y, centred
+
+    agree(f, x)

@@ -1,4 +1,4 @@
-"""The plan of every elementwise op, and of several fused: their expressions in one mapping kernel."""
+"""The plan of every elementwise op: its expressions in one mapping kernel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from portable_nn.core.call import Call
 from portable_nn.core.elementwise import Elementwise
 from portable_nn.core.errors import NoKernel
 from portable_nn.core.expression import compute_tag
-from portable_nn.core.fused import Fused
 from portable_nn.core.op import Op
 from portable_nn.core.spec import Weak
 from portable_nn_kernels.launch import Const, In, Out, Plan, Profile, Term, Value
@@ -57,58 +56,3 @@ def plan(op: Op, call: Call, profile: Profile) -> Plan:
         values.append(Term(tag, f"({value}) != 0" if boolean or call.outputs[number].dtype == dtypes.bool_ else value))
     outputs = [Operand(f"out{i}", s, Out(i)) for i, s in enumerate(call.outputs)]
     return Plan((map_launch(shape, inputs, outputs, steps, values, profile, scalars),))
-
-
-
-def plan_fused(op: Fused, call: Call, profile: Profile) -> Plan:
-    """Return one launch for several elementwise calls: the steps of one after the other, each in its own type.
-
-    Only values that `capture` allows pass between members: those whose type in registers is their type in memory, so that
-    nothing would be rounded on the way through it.
-    """
-    inputs: dict[str, Operand] = {}
-    scalars: dict[str, ScalarArg] = {}
-    steps: list[Term] = []
-    made: dict[tuple[int, int], tuple[str, str]] = {}  # (member, output): name and tag of its value
-    for number, member in enumerate(op.members):
-        rule: Elementwise = member.op.expression
-        by_name = dict(zip(member.op.operands, member.call.inputs, strict=True))
-        dtype = rule.promoted(member.op, by_name)
-        tag = compute_tag(dtypes.TAGS[dtype])
-        expressions = rule.expressions(member.op, member.call)
-        read = {name for _, e in expressions for name in e.names}
-        names: dict[str, str] = {}
-        for (name, spec), source in zip(by_name.items(), member.sources, strict=True):
-            if spec is None or source is None or name not in read:
-                continue
-            if isinstance(spec, Weak):
-                assert isinstance(source, int)
-                names[name] = f"n{source}_{tag}"
-                scalars[names[name]] = ScalarArg(names[name], tag, Value(tag, source))
-                continue
-            if isinstance(source, tuple):
-                value, own = made[source]
-            else:
-                value, own = f"x{source}", compute_tag(dtypes.TAGS[spec.dtype])
-                inputs[value] = Operand(value, spec, In(source))
-            wanted = compute_tag(dtypes.TAGS[spec.dtype]) if name in rule.apart else tag
-            if own != wanted:
-                steps.append(Term(wanted, f"{wanted}({value})", f"{value}_{number}{name}"))
-                value = f"{value}_{number}{name}"
-            names[name] = value
-        for name, value in member.call.settings.items():
-            if name in read:
-                names[name] = f"s{number}_{name}"
-                scalars[names[name]] = ScalarArg(names[name], tag, Const(tag, value))
-        for output, (_, expression) in enumerate(expressions):
-            local = {name: f"t{number}_{output}{name}" for name, _ in expression.steps}
-            assigned, value = expression.renamed(names | local).split()
-            steps += [Term(tag, text, name) for name, text in assigned]
-            if dtype == dtypes.bool_ or member.call.outputs[output].dtype == dtypes.bool_:
-                value = f"({value}) != 0"
-            made[number, output] = f"y{number}_{output}", tag
-            steps.append(Term(tag, value, f"y{number}_{output}"))
-    outputs = [Operand(f"out{i}", s, Out(i)) for i, s in enumerate(call.outputs)]
-    values = [Term(made[at][1], made[at][0]) for at in op.stored]
-    shape = call.outputs[0].shape
-    return Plan((map_launch(shape, list(inputs.values()), outputs, steps, values, profile, list(scalars.values())),))

@@ -54,6 +54,17 @@ class ScalarArg:
     arg: Const | Value
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The arguments of a `map_launch`, for whoever computes more for each element before it is stored."""
+
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+    steps: tuple[Term, ...]
+    values: tuple[Term, ...]
+    scalars: tuple[ScalarArg, ...]
+
+
 def merged(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
     """Return shape and strides with axes of length 1 dropped and axes that continue each other merged.
 
@@ -137,7 +148,10 @@ def map_launch(
     for axis, n in enumerate(sizes):
         args.append(Const("i64", n))
         args += [Const("i64", s[axis]) for s in strides]
-    return Launch("pnn_map", rendered(mapping), (min(groups, 2**31 - 1),), (group,), tuple(args), mapping=mapping)
+    recipe = None
+    if not indexed and not mapping.shifted:
+        recipe = Recipe(tuple(inputs), tuple(outputs), tuple(steps), tuple(values), tuple(scalars))
+    return Launch("pnn_map", rendered(mapping), (min(groups, 2**31 - 1),), (group,), tuple(args), mapping=mapping, recipe=recipe)
 
 
 @lru_cache(maxsize=4096)
