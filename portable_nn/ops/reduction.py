@@ -131,6 +131,7 @@ def _sum_vjp(c: Saved, g: Any) -> dict[str, Any]:
     vjp=_sum_vjp,
     samples=(
         *axes_samples(), NAN_SAMPLE, _INTS,
+        s("past 32 bits", A((2, 37), dtype="int32", low=2**30, high=2**31 - 1), axis=1),
         s("byte", A((300,), dtype="uint8", low=0, high=255)),
         s("bool", A((70,), dtype="bool")),
         s("half to float", A((9, 40), dtype="float16"), axis=1, dtype="float32", gradient=False, why="the operand is float16"),

@@ -73,6 +73,7 @@ def _terms(call: Call) -> int:
         s("empty", A((0, 3)), axis=1),
         s("nothing, initial", A((3, 0)), axis=1, include_initial=True),
         s("byte", A((300,), dtype="uint8", low=0, high=255)),
+        s("past 32 bits", A((37,), dtype="int32", low=2**30, high=2**31 - 1)),
         s("bool", A((70,), dtype="bool")),
         s("half to float", A((9, 40), dtype="float16"), axis=1, dtype="float32", gradient=False, why="the operand is float16"),
         s("int wraps", A((9,), dtype="int8", low=-99, high=99), dtype="int8"),
