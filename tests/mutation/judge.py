@@ -1,0 +1,331 @@
+"""In a child process, on a private copy that holds a fault: run what concerns it until something fails."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from .concern import Case, Concerns, affected, covering, in_turn, ops_of
+from .fault import Fault
+
+# A fault that a compiler refuses is no fault: nobody could commit it.
+_REFUSED = ("does not compile", "g++ refused", "numba refused", "the compiler refused", "BUILD_PROGRAM_FAILURE")
+_BROKEN = (SyntaxError, NameError, ImportError)
+ROOT_TESTS = ("tests/host", "tests/reference")
+# Hypothesis draws shapes and settings for these.
+_DRAWN = {
+    "matrix product": "matmul or linear", "convolution": "conv2d", "pooling": "pooling", "reductions": "reductions", "softmax": "softmax",
+    "elementwise": "operators or copies", "copies and layout": "copies or operators",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a fault.
+
+    Parameters
+    ----------
+    outcome : str
+        caught, survived, invalid (does not compile or import) or unreached (no planned program has the text).
+    rung, test, how : str
+        What caught it, and by what: values, error, crash or hang.
+    seconds : float
+    complete : bool
+        Whether everything that concerns it was run.
+    """
+
+    outcome: str
+    rung: str = ""
+    test: str = ""
+    how: str = ""
+    message: str = ""
+    seconds: float = 0.0
+    ran: int = 0
+    complete: bool = True
+
+
+@cache
+def _backend(rung: str) -> Any:
+    from portable_nn.core import selection
+
+    if rung == "cuda_cpu":
+        import cuda_cpu
+
+        return cuda_cpu.backend()
+    if rung == "numba_cpu":
+        import numba_cpu
+
+        return numba_cpu.backend()
+    base, _, shape = rung.partition(":")
+    found: Any = selection.get(base)
+    if shape and found.profile.shape != shape:
+        from portable_nn_opencl.opencl import OpenCLBackend
+
+        return OpenCLBackend(found.found, replace(found.profile, shape=shape))
+    return found
+
+
+def run_case(case: Case) -> None:
+    """Run one check, as the suite does."""
+    from portable_nn.core.registry import OPS
+    from portable_nn.testing.check import check_op
+    from portable_nn.testing.gradient import check_gradient
+
+    op, backend = OPS[case.op], _backend(case.rung)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if case.rung.endswith("_cpu") else "error")  # as pytest is told to
+        if case.rung.startswith("opencl"):
+            import pyopencl
+
+            warnings.simplefilter("ignore", pyopencl.CompilerWarning)
+        if case.way == "bad":
+            _run_bad(case, op, backend)
+        elif case.way == "gradient":
+            check_gradient(op, op.samples[case.sample], backend, case.dtype)
+        else:
+            check_op(op, op.samples[case.sample], case.dtype, backend)
+
+
+def _run_bad(case: Case, op: Any, backend: Any) -> None:
+    from portable_nn.core.selection import use_backend
+    from portable_nn.testing.cases import drawn, place_all, seed_of
+
+    bad = op.bad[case.sample]
+    given, _ = place_all(drawn(bad, "float32", seed_of(op.name, bad.name)), backend)
+    said = ""
+    try:
+        with use_backend(backend):
+            op(*given.args, **given.settings)
+            backend.synchronize()
+    except bad.raises as error:
+        said = str(error)
+    assert said, f"{op.name}: {bad.name} raised nothing"
+    missing = [word for word in (*bad.words, op.name) if word not in said]
+    assert not missing, f"{op.name}: the message lacks {missing}: {said}"
+
+
+# -- the order in which checks are tried ------------------------------------------------------------------------------
+
+
+def _dtypes(cases: list[Case], way: str) -> Iterator[Case]:
+    """Yield the same samples in every dtype they are tested in."""
+    from portable_nn.core.registry import OPS
+    from portable_nn.testing.suite import dtypes_of, gradient_dtypes
+
+    for case in cases:
+        op = OPS[case.op]
+        sample = op.samples[case.sample]
+        for dtype in gradient_dtypes(op, sample) if way == "gradient" else dtypes_of(op, sample):
+            yield case._replace(dtype=dtype, way=way)
+
+
+def _by_device(bad: Any) -> bool:
+    from portable_nn.core.errors import DeviceValueError
+
+    return issubclass(bad.raises, DeviceValueError)
+
+
+def _once(cases: Iterable[Case]) -> Iterator[Case]:
+    seen: set[Case] = set()
+    for case in cases:
+        if case not in seen:
+            seen.add(case)
+            yield case
+
+
+def _mixed(first: list[Case], later: Iterable[Case]) -> Iterator[Case]:
+    """Yield some of the first, then two of those for each of the later ones."""
+    yield from first[:8]
+    rest, other = iter(first[8:]), iter(later)
+    while True:
+        some = [*islice(rest, 2), *islice(other, 1)]
+        if not some:
+            return
+        yield from some
+
+
+def _grad_bases(ops: list[str]) -> list[str]:
+    """Return the ops whose gradients launch these."""
+    from portable_nn.core.registry import OPS
+
+    return [n for n in OPS if n in ops or any(o.startswith(f"{n}_") and "_grad" in o for o in ops)]
+
+
+def plan_of(fault: Fault, known: Concerns, before: str) -> tuple[Iterable[Case], list[list[str]], str]:
+    """Return the checks in order, then the pytest commands, and why there are none."""
+    from portable_nn.core.registry import OPS
+
+    kernel = fault.layer.startswith("kernel")
+    if kernel:
+        hit = affected(fault, known, before)
+        if not hit:
+            return [], [], "no plan of any sample has the text"
+        forward = [case for case, _ in hit]
+        if fault.layer == "kernel (numba)":
+            first = [c._replace(rung="numba_cpu") for c in forward]
+        else:
+            first = [c for c in forward if c.dtype == "float32"] + [c for c in forward if c.dtype != "float32"]
+            if fault.path.endswith((".c", ".h")) and "_cpu" not in fault.path:
+                first += [c._replace(rung="cuda_cpu") for c in forward if c.rung == "opencl:gpu" and c.dtype == "float32"]
+        rung = "numba_cpu" if fault.layer == "kernel (numba)" else "opencl"
+    else:
+        forward = [c for c in covering(fault, known) if c.way == "forward"]
+        first, rung = [], "opencl"
+    covered = forward if kernel else covering(fault, known)
+    ops = ops_of(fault, covered)
+    if not kernel:
+        own = [c for c in covered if c.op in ops] or covered
+        if not own:
+            own = [c for c in known.cases if c.op in ops]
+        bad, gradient = [c for c in own if c.way == "bad"], [c for c in own if c.way == "gradient"]
+        forward = [c for c in own if c.way == "forward"]
+        if fault.layer == "plan":
+            first = in_turn(forward)
+            first += [c._replace(rung="cuda_cpu") for c in first if c.rung == "opencl:gpu" and c.dtype == "float32"]
+        else:
+            host = [c for c in forward if c.rung == "numpy"]
+            device = [c for c in forward if c.rung == "opencl"]
+            turns = {"gradient rule": [gradient, host, device, bad], "shape rule": [bad, host, gradient, device]}
+            for pile in turns.get(fault.layer, [host, device, gradient, bad]):
+                first += in_turn(pile)
+        forward = forward or [c for c in known.cases if c.op in ops and c.way == "forward"]
+    typed = _dtypes(in_turn([c._replace(rung=rung if kernel or fault.layer == "plan" else "numpy") for c in forward]), "forward")
+    families = set(_grad_bases(ops))
+    bases = in_turn(c for c in known.cases if c.op in families and c.way == "gradient")
+    pulled = (
+        c._replace(rung=there)
+        for there in ((rung,) if kernel or fault.layer == "plan" else ("numpy", "opencl"))
+        for c in _dtypes(bases, "gradient")
+    )
+    refused = [c for c in known.cases if c.way == "bad" and c.op in ops and fault.layer in ("shape rule", "core")]
+    later = chain(typed, pulled, refused)
+    if kernel or fault.layer == "plan":  # labels and indices out of range are reported by kernels
+        told = [Case(rung, name, at, "float32", "bad") for name in ops for at, bad in enumerate(OPS[name].bad) if _by_device(bad)]
+        first = [*first[:4], *told, *first[4:]]
+    if fault.kind == "wrong type":  # float32 cannot tell
+        wide = [c for c in _dtypes(in_turn(forward)[:60], "forward") if c.dtype in ("float64", "int64")]
+        first = [*(c._replace(rung="numba_cpu") if rung == "numba_cpu" else c for c in wide), *first]
+    checks = _once(_mixed(first, later))
+    commands: list[list[str]] = []
+    words = " or ".join(dict.fromkeys([*(o for o in ops[:12]), *(o.split("_grad")[0] for o in ops[:12])]))
+    if fault.layer == "core":
+        commands.append(["tests/host", "tests/reference"])
+    elif fault.layer == "plan":
+        commands.append(["tests/host/test_plan_gemm.py", "tests/host/test_null.py"])
+    elif not kernel:
+        stem = Path(fault.path).stem
+        commands.append(["tests/reference", "tests/host", "-k", f"{words} or {stem}"])
+    if fault.family in _DRAWN and fault.layer != "kernel (numba)":
+        commands.append(["tests/backend/test_shapes_hypothesis.py", "-k", _DRAWN[fault.family]])
+    return checks, commands, ""
+
+
+# -- running -----------------------------------------------------------------------------------------------------------
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
+
+
+def _spent() -> float:
+    """Return the processor seconds of this process and its children: another job on the machine costs none."""
+    return sum(os.times()[:4])
+
+
+def judge(fault: Fault, known: Concerns, before: str, budget: float, note: Callable[[str, str], None]) -> Verdict:
+    """Run checks until one fails or the budget is spent."""
+    start, spent = time.monotonic(), _spent()
+    try:
+        import portable_nn.ops  # noqa: F401 - fills the registry
+        import portable_nn_kernels.device  # noqa: F401 - and the plans
+    except Exception as error:
+        return Verdict("invalid", message=f"does not import: {_said(error)}")
+    checks, commands, why = plan_of(fault, known, before)
+    if why:
+        return Verdict("unreached", message=why)
+    if fault.layer == "core":
+        caught = run_pytest(commands.pop(0), note)
+        if caught:
+            return replace(caught, seconds=time.monotonic() - start)
+    ran = 0
+    for ran, case in enumerate(checks):
+        if _spent() - spent > budget:
+            return Verdict("survived", seconds=time.monotonic() - start, ran=ran, complete=False)
+        note(str(case), case.rung)
+        try:
+            run_case(case)
+        except SkipTest:
+            continue
+        except Exception as error:
+            said = _said(error)
+            if isinstance(error, _BROKEN) or any(word in said for word in _REFUSED):
+                return Verdict("invalid", message=said)
+            how = "values" if isinstance(error, AssertionError) else "error"
+            return Verdict("caught", case.rung, json.dumps(case), how, said, time.monotonic() - start, ran + 1)
+    for command in commands:
+        caught = run_pytest(command, note)
+        if caught:
+            return replace(caught, seconds=time.monotonic() - start, ran=ran + 1)
+    return Verdict("survived", seconds=time.monotonic() - start, ran=ran + 1)
+
+
+class _First:
+    """A pytest plugin that remembers the first failure."""
+
+    def __init__(self, note: Callable[[str, str], None]) -> None:
+        self.note, self.failed, self.said = note, "", ""
+
+    def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
+        self.note(nodeid, "pytest")
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed and not self.failed:
+            self.failed, self.said = report.nodeid, str(report.longrepr).strip().splitlines()[-1][:300]
+
+
+def run_pytest(command: list[str], note: Callable[[str, str], None]) -> Verdict | None:
+    """Run tests in this process until one fails; None if all pass."""
+    import pytest
+
+    first = _First(note)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore:Module already imported", "--no-header", *command], plugins=[first])
+    if code in (0, 5):  # 5: the words after -k choose nothing
+        return None
+    rung = (first.failed or command[0]).split("::")[0].removeprefix("tests/").split("/")[0]
+    return Verdict("caught", rung, first.failed or " ".join(command), "values", first.said or f"pytest ended with {code}")
+
+
+def confirm(test: str, note: Callable[[str, str], None]) -> bool:
+    """Tell whether a test passes on the unchanged tree."""
+    import portable_nn.ops  # noqa: F401 - fills the registry
+
+    note(test, "unchanged tree")
+    if test.startswith("["):
+        try:
+            run_case(Case(*json.loads(test)))
+        except SkipTest:
+            return True
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            return False
+        return True
+    return run_pytest([test] if "::" in test else test.split(" "), note) is None
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
