@@ -22,14 +22,28 @@ from .device import DeviceBackend
 from .launch import Launch, Plan, Profile
 
 
+class Memory:
+    """How many bytes the arrays of a rehearsal hold, and held at most."""
+
+    __slots__ = ("live", "peak")
+
+    def __init__(self) -> None:
+        self.live = self.peak = 0
+
+
 class Storage:
-    """Memory that is not there."""
+    """Memory that is not there, but is counted."""
 
-    __slots__ = ("nbytes", "version")
+    __slots__ = ("memory", "nbytes", "version")
 
-    def __init__(self, nbytes: int) -> None:
-        self.nbytes = nbytes
+    def __init__(self, nbytes: int, memory: Memory) -> None:
+        self.nbytes, self.memory = nbytes, memory
         self.version = 0
+        memory.live += nbytes
+        memory.peak = max(memory.peak, memory.live)
+
+    def __del__(self) -> None:
+        self.memory.live -= self.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +73,13 @@ class Rehearsal(DeviceBackend):
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.device = profile.name
+        self.memory = Memory()
         self._calls: list[Recorded] | None = None
         self._planned: Call | None = None
 
     def allocate(self, spec: Spec) -> DeviceArray:
         """Return an array that has a spec and no values."""
-        return DeviceArray(Storage(spec.nbytes), spec, 0, self)
+        return DeviceArray(Storage(spec.nbytes, self.memory), spec, 0, self)
 
     def alias(self, x: DeviceArray, spec: Spec, offset: int) -> DeviceArray:
         """Return a view."""
@@ -109,6 +124,19 @@ class Rehearsal(DeviceBackend):
             yield calls
         finally:
             self._calls = before
+
+    @contextmanager
+    def measuring(self) -> Iterator[Memory]:
+        """Count memory from here on: `peak` of what is given starts at what is live now.
+
+        Examples
+        --------
+        >>> with null.measuring() as memory:
+        ...     train_step(...)
+        >>> memory.peak
+        """
+        self.memory.peak = self.memory.live
+        yield self.memory
 
     def from_numpy(self, x: npt.NDArray[Any]) -> DeviceArray:
         """Return an array with the spec of `x`."""

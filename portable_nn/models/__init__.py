@@ -8,6 +8,9 @@ from .lenet import LeNet as LeNet
 from .mixer import MLPMixer as MLPMixer
 from .mlp import MLP as MLP
 from .mobilenet import MobileNetV2 as MobileNetV2
+from .pretrained import Pretrained as Pretrained
+from .pretrained import available as available
+from .pretrained import describe as describe
 from .registry import MODELS as MODELS
 from .registry import check_name as check_name
 from .registry import create as create

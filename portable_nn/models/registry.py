@@ -17,6 +17,7 @@ from .lenet import LeNet
 from .mixer import MLPMixer
 from .mlp import MLP
 from .mobilenet import MobileNetV2
+from .pretrained import describe, with_pretrained
 from .resnet import ResNet
 from .resnet_imagenet import ImageNetResNet
 from .speedrun import SpeedRun
@@ -76,25 +77,40 @@ def check_name(name: str, task: str | None = CLASSIFICATION) -> None:
         raise SettingError(f"the model {name!r} is for {MODELS[name].task}, not {task}; for that there are {', '.join(names(task))}")
 
 
-def create(name: str, in_shape: tuple[int, int, int], classes: int, seed: int = 0) -> nn.Module:
-    """Return a model with freshly drawn weights, on the host; `model.to(...)` moves it.
+def create(
+    name: str, in_shape: tuple[int, int, int] | None = None, classes: int | None = None, seed: int = 0, pretrained: str | None = None
+) -> nn.Module:
+    """Return a model with freshly drawn or trained weights, on the host; `model.to(...)` moves it.
 
     Parameters
     ----------
     name : str
         One of `names(None)`.
     in_shape : (int, int, int)
-        C, H, W of an image.
+        C, H, W of an image; may be left out with `pretrained`.
     classes : int
-        Scores per image, or per pixel.
+        Scores per image, or per pixel; may be left out with `pretrained`.
     seed : int
         Of the weights: equal seeds give equal weights on every backend and machine.
+    pretrained : str, optional
+        Data set whose trained weights are taken, such as ``"cifar10"`` for resnet20. With another number of classes the
+        last layer stays fresh, to be fine-tuned. `describe` tells the normalisation they need.
 
     Raises
     ------
     SettingError
-        An unknown name (with a close match), images too small for the model, no classes.
+        An unknown name (with a close match), images too small for the model, no shape or classes, no such weights.
+
+    Examples
+    --------
+    >>> model = pnn.models.create("resnet20", pretrained="cifar10")
     """
     check_name(name, None)
+    if pretrained is not None:
+        known = describe(name, pretrained)
+        in_shape, classes = in_shape or known.in_shape, classes or len(known.classes)
+    if in_shape is None or classes is None:
+        raise SettingError(f"create: in_shape is {in_shape} and classes is {classes} but both are needed where pretrained is not given")
     with nn.seed(seed):
-        return MODELS[name].make(in_shape, classes)
+        made = MODELS[name].make(in_shape, classes)
+    return made if pretrained is None else with_pretrained(made, name, pretrained)

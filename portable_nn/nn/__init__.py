@@ -44,3 +44,6 @@ from .norm import LayerNorm2d as LayerNorm2d
 from .pooling import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from .pooling import AvgPool2d as AvgPool2d
 from .pooling import MaxPool2d as MaxPool2d
+from .weights import Fit as Fit
+from .weights import load_weights as load_weights
+from .weights import save_weights as save_weights

@@ -56,6 +56,7 @@ class TrainConfig:
     )
     on_error: str = setting("raise", "corrupt images in a folder: raise an error, or skip and list them", ON_ERROR)
     model: str = setting("lenet", "name of the model")
+    pretrained: str | None = setting(None, "start from the weights that come along for this data set, such as cifar10; none: fresh ones")
     epochs: int = setting(25, "times through the training set")
     batch_size: int = setting(32, "images per training step")
     eval_batch_size: int = setting(256, "images per evaluation step; changes speed and memory, not results")
@@ -88,6 +89,7 @@ class TrainConfig:
     min_delta: float = setting(0.0, "smallest change of what is monitored that counts as improvement")
     monitor: str = setting("accuracy", "reading of the test set that chooses the best model and stops early", MONITORS)
     keep_best: int = setting(1, "how many of the best models to keep beside the last")
+    capture: bool = setting(True, "record the step once and replay it, fused and planned; the numbers are the same without")
     seed: int = setting(0, "seed of weights, order and shifts")
     prefetch: int = setting(2, "batches made ready ahead of the step by a thread; 0: none, they are made in between")
     out: str | None = setting(None, "run folder to make; none: the next free one under runs/")
@@ -131,7 +133,7 @@ class TrainConfig:
             self._check(name, 0 <= getattr(self, name) < 2**63, "an integer in 0..2**63-1")
         for name in ("data", "model"):
             self._check(name, bool(getattr(self, name).strip()), "a non-empty name or path")
-        for name in ("out", "backend", "device", "data_folder"):
+        for name in ("out", "backend", "device", "data_folder", "pretrained"):
             value = getattr(self, name)
             self._check(name, value is None or bool(value.strip()), "a non-empty text, or none,")
         if self.image_size is not None and self.shift >= self.image_size:

@@ -98,7 +98,7 @@ def prepare(config: TrainConfig, train: Dataset | Pairs, test: Dataset | Pairs, 
         cast(Any, train), config.batch_size, normalisation, drop_last=config.drop_last, shift=config.shift, seed=config.seed
     )
     if model is None:
-        model = models.create(config.model, train.image_shape, len(train.classes), config.seed)
+        model = models.create(config.model, train.image_shape, len(train.classes), config.seed, config.pretrained)
         if isinstance(model, models.SpeedRun):
             model = model.fitted_to(normalisation(train.images[:5000]))
     model = model.to()
