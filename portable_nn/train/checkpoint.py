@@ -70,7 +70,7 @@ class ModelInfo:
 
 
 def _host(named: Mapping[str, Any], prefix: str = "") -> Arrays:
-    arrays = {prefix + name: np.ascontiguousarray(to_numpy(x)) for name, x in named.items()}
+    arrays = {prefix + name: np.asarray(to_numpy(x), order="C") for name, x in named.items()}
     for name, x in arrays.items():
         if x.dtype.kind in "fV" and not np.isfinite(x.astype(np.float32) if x.dtype.kind == "V" else x).all():
             raise RunError(f"{name} is not finite; nothing was written, so the last checkpoint stays as it was")

@@ -233,7 +233,7 @@ def write_outcome(folder: Path, sweep: Sweep) -> Path:
 
 
 def _plot(name: str, done: Sequence[tuple[dict[str, Any], Compared]]) -> str:
-    """Draw the best accuracy of each trial over one setting; words stand in a row and are listed below."""
+    """Draw the best accuracy of each trial over one setting; words stand side by side."""
     values = [settings[name] for settings, _ in done]
     heights = [100.0 * (run.result or {})["best"]["test_accuracy"] for _, run in done]
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
@@ -241,10 +241,9 @@ def _plot(name: str, done: Sequence[tuple[dict[str, Any], Compared]]) -> str:
         return chart(name, [Series("", [float(v) for v in values], heights, points=True)], name, "best test accuracy, %", log_x=log)
     words = sorted({str(v) for v in values})
     places = [float(words.index(str(v)) + 1) for v in values]
-    named = ", ".join(f"{i} {word}" for i, word in enumerate(words, start=1))
     best = {w: max(h for v, h in zip(values, heights, strict=True) if str(v) == w) for w in words}
     listing = "; ".join(f"{w}: {percent(h / 100)}" for w, h in best.items())
-    picture = chart(f"{name}: {named}", [Series("", places, heights, points=True)], name, "best test accuracy, %")
+    picture = chart(name, [Series("", places, heights, points=True)], name, "best test accuracy, %", labels=words)
     return picture + f"<figcaption>{escape(listing)}</figcaption>"
 
 

@@ -48,7 +48,7 @@ def _span(values: list[float], log: bool) -> tuple[float, float]:
 
 def chart(
     title: str, series: Sequence[Series], x_name: str, y_name: str = "", *, log_x: bool = False, log_y: bool = False,
-    marks: Sequence[tuple[float, str]] = (), standalone: bool = False,
+    marks: Sequence[tuple[float, str]] = (), labels: Sequence[str] = (), standalone: bool = False,
 ) -> str:  # fmt: skip
     """Return an SVG element.
 
@@ -64,6 +64,8 @@ def chart(
         Logarithmic axes; an axis with no positive value is linear.
     marks : sequence of (x, text)
         Upright lines with a name.
+    labels : sequence of str
+        Words in place of numbers below the horizontal axis, at 1, 2, ...
     standalone : bool
         For a file of its own: colours are written into it.
     """
@@ -75,6 +77,8 @@ def chart(
         return f'<p class="soft">{escape(title)}: nothing was recorded.</p>'
     x0, x1 = _span([p[0] for p in points] + [m for m, _ in marks if _fits(m, log_x)], log_x)
     y0, y1 = _span([p[1] for p in points], log_y)
+    if labels:
+        x0, x1 = 0.5, len(labels) + 0.5
     if not log_y:
         pad = 0.04 * (y1 - y0)
         y0, y1 = y0 - pad, y1 + pad
@@ -86,7 +90,8 @@ def chart(
     def at(x: float, y: float) -> tuple[float, float]:
         return place(x, x0, x1, log_x, LEFT, WIDTH - RIGHT), place(y, y0, y1, log_y, HEIGHT - BOTTOM, TOP)
 
-    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg">']
+    legend, rows = _legend(series)
+    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT + 18 * rows}" role="img" xmlns="http://www.w3.org/2000/svg">']
     if standalone:
         parts.append(_PLAIN)
     parts.append(f"<title>{escape(title)}</title>")
@@ -95,9 +100,10 @@ def chart(
         _, y = at(x0, tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{tick:.4g}</text>')
-    for tick in ticks(x0, x1, log_x):
+    named = [(i + 1.0, label) for i, label in enumerate(labels)] or [(tick, f"{tick:.4g}") for tick in ticks(x0, x1, log_x)]
+    for tick, told in named:
         x, _ = at(tick, y0)
-        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{tick:.4g}</text>')
+        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{escape(told)}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>')
     if y_name:
         parts.append(f'<text x="{WIDTH - RIGHT}" y="16" text-anchor="end">{escape(y_name)}</text>')
@@ -115,20 +121,22 @@ def chart(
             path = " ".join(f"{x},{y}" for x, y in placed)
             faint = ' opacity="0.3"' if s.faint else ""
             parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{1 if s.faint else 2}"{faint}/>')
-    parts.append(_legend(series))
-    return "\n".join([*parts, "</svg>"])
+    return "\n".join([*parts, legend, "</svg>"])
 
 
-def _legend(series: Sequence[Series]) -> str:
+def _legend(series: Sequence[Series]) -> tuple[str, int]:
+    """Return the names of the lines, below the chart where they hide none, and how many rows of 18 they take."""
     names = [s for s in series if s.name and not s.faint]
     if len(names) < 2:
-        return ""
-    rows = []
-    for row, s in enumerate(names[:12]):
-        y = TOP + 10 + 16 * row
-        rows.append(f'<rect x="{WIDTH - RIGHT - 12}" y="{y - 9}" width="10" height="10" fill="var(--s{s.colour % COLOURS})"/>')
-        rows.append(f'<text x="{WIDTH - RIGHT - 17}" y="{y}" text-anchor="end">{escape(s.name)}</text>')
-    return "\n".join(rows)
+        return "", 0
+    per_row = max(1, min(4, int((WIDTH - LEFT) / (26 + 7 * max(len(s.name) for s in names)))))
+    parts = []
+    for number, s in enumerate(names):
+        row, place = divmod(number, per_row)
+        x, y = LEFT + place * (WIDTH - LEFT - RIGHT) / per_row, HEIGHT + 12 + 18 * row
+        parts.append(f'<rect x="{x:.1f}" y="{y - 9}" width="10" height="10" fill="var(--s{s.colour % COLOURS})"/>')
+        parts.append(f'<text x="{x + 15:.1f}" y="{y}">{escape(s.name)}</text>')
+    return "\n".join(parts), -(-len(names) // per_row)
 
 
 def _fits(value: float, log: bool) -> bool:

@@ -178,9 +178,10 @@ def _filters(folder: Path) -> str:
     name, weights = next(((n, x) for n, x in load_file(path).items() if x.ndim == 4 and min(x.shape[2:]) > 1 and x.shape[1] in (1, 3)), ("", None))
     if weights is None:
         return ""
-    chosen = [png.shown(x, spread=True) for x in weights[:FILTERS].astype(np.float32)]
+    large = max(1, 16 // max(weights.shape[2:]))  # so that gaps are not as wide as the filters' own pixels
+    chosen = [png.shown(x, spread=True).repeat(large, axis=0).repeat(large, axis=1) for x in weights[:FILTERS].astype(np.float32)]
     note = f'<p class="soft">{escape(name)}, {len(weights)} filters of {weights.shape[2]}x{weights.shape[3]}, each by its own range.</p>'
-    return section("First-layer filters", note, png.tag(png.sheet(chosen, min(16, len(chosen))), f"filters of {name}", "wide"))
+    return section("First-layer filters", note, png.tag(png.sheet(chosen, min(16, len(chosen)), gap=2), f"filters of {name}", "wide"))
 
 
 def _profile(folder: Path) -> str:
