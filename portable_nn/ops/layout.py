@@ -231,6 +231,7 @@ def _broadcast_to_out(x: Spec, shape: Any) -> Spec:
         s("zero-d", A(()), (2, 3)),
         s("same", A((2, 3), view="transposed"), (2, 3)),
         s("to empty", A((1, 3)), (0, 3)),
+        s("of empty", A((0, 3)), (2, 0, 3)),
         s("int shape", A((1,)), 7),
     ),
     bad=(

@@ -360,6 +360,7 @@ def _nll_grad_out(g: Spec, target: Spec, total: Spec, weight: Spec | None, shape
         s("one sample", A(()), _labels((), 5), A((), 1.0, 2.0), None, (5,)),
         s("ignored, views", A((4,), view="reversed"), _labels((4,), 5, view="strided"), A((), 1.0, 2.0), None, (4, 5), 2, reduction="none"),
         s("empty", A(()), _labels((0,), 5), A((), 1.0, 2.0), None, (0, 5)),
+        s("one class", A(()), _labels((1,), 1), A((), 1.0, 2.0), None, (1, 1)),
     ),
     flops=lambda call: call.spec(1).size,
 )  # fmt: skip

@@ -231,6 +231,7 @@ def _grad_out(g: Spec, indices: Spec, size: Any, dim: Any) -> Spec:
         s("topk", A((2, 2)), A((2, 2), dtype="int32", values=(4, 0, 1, 3)), 5, -1),
         s("first axis", A((2, 3), view="transposed"), A((2, 3), dtype="int64", values=(2, 0, 1, 0, 1, 2), view="transposed"), 40, 0),
         s("none", A((3, 0)), A((3, 0), dtype="int64"), 4, 1),
+        s("one of one", A((3, 1)), A((3, 1), dtype="int64", values=(0, 0, 0)), 1, 1),
     ),
     bad=(bad("shape", ShapeError, ("(2, 2)", "(2, 1)"), A((2, 2)), A((2, 1), dtype="int64"), 3, 1),),
     flops=lambda call: 0,

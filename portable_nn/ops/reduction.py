@@ -133,6 +133,7 @@ def _sum_vjp(c: Saved, g: Any) -> dict[str, Any]:
         *axes_samples(), NAN_SAMPLE, _INTS,
         s("past 32 bits", A((2, 37), dtype="int32", low=2**30, high=2**31 - 1), axis=1),
         s("byte", A((300,), dtype="uint8", low=0, high=255)),
+        s("empty between kept axes", A((2, 0, 3, 4, 5)), axis=(1, 3)),
         s("bool", A((70,), dtype="bool")),
         s("half to float", A((9, 40), dtype="float16"), axis=1, dtype="float32", gradient=False, why="the operand is float16"),
         s("int wraps", A((3,), dtype="int8", low=-99, high=99), dtype="int8"),

@@ -130,8 +130,13 @@ def reduce_launches(
         Do not cut the reduced axes into parts (the second stage).
     """
     shape = x.spec.shape
-    if prod(n for i, n in enumerate(shape) if i not in axes) == 0:
+    kept = prod(n for i, n in enumerate(shape) if i not in axes)
+    if kept == 0:
         return Reduced(())
+    if 0 in shape:  # nothing is read, so that axes which do not merge need no copy
+        shape, axes = (kept, 0), (1,)
+        x = replace(x, spec=Spec(shape, x.spec.dtype))
+        m = m and replace(m, spec=Spec(shape, m.spec.dtype))
     m_strides = broadcast_strides(m.spec, shape) if m else (0,) * len(shape)
     found = _axes(shape, (x.spec.strides, m_strides), axes, kind.map == "MAP_PLACE")
     narrow = prod(n for n, _ in found.kept) < 16 and found.reduced[1][0] < 16 and prod(n for n, _ in found.reduced) > 4096
