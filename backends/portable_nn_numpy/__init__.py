@@ -54,11 +54,11 @@ class NumpyBackend(Backend):
                 arguments |= dict(zip(names, operands, strict=True))
             with np.errstate(all="ignore"):
                 made = body(**arguments)
-            outs = made[:wanted] if isinstance(made, tuple) else (made,)
-            return tuple(
-                o if isinstance(o, np.ndarray) and o.dtype == s.dtype else np.asarray(o).astype(s.dtype, copy=False)
-                for o, s in zip(outs, specs, strict=True)
-            )
+                outs = made[:wanted] if isinstance(made, tuple) else (made,)
+                return tuple(
+                    o if isinstance(o, np.ndarray) and o.dtype == s.dtype else np.asarray(o).astype(s.dtype, copy=False)
+                    for o, s in zip(outs, specs, strict=True)
+                )
 
         return run
 
