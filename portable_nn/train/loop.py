@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from ..api import asarray
 from ..core import random
 from ..core.array import Array
 from ..core.backend import Backend
-from ..core.errors import RunError
+from ..core.errors import BackendError, RunError
 from ..data import MissingExtraError
-from ..nn import count_params, state_dict, with_state
+from ..nn import count_params
 from .ahead import Ahead
 from .best import epochs_without_improvement, keep_best, ranked, readings
 from .callbacks import Callback
@@ -36,6 +36,7 @@ from .records import MetricsWriter, Row, read_metrics
 from .report import write_predictions, write_report
 from .setup import Parts
 from .step import TrainState, accumulated_step, read_loss, train_step
+from .stepper import Stepper
 from .summary import write_details, write_summary
 from .task import Measurement
 
@@ -111,6 +112,7 @@ class Run:
         self.images = 0  # trained on in this process
         self.clock: tuple[float, int, float] | None = None  # seconds, images, waited after the first step here, which built programs
         self.good = (parts.state, position)  # where the last loss that was read was finite
+        self.stepper = Stepper(self.take_step, config.capture, progress.note)
         self.stopping: str | None = None
 
     @property
@@ -179,9 +181,11 @@ class Run:
         images, targets = self.parts.augmented(asarray(batch.images), asarray(batch.labels), draw)
         return images, targets
 
-    def take_step(self, state: TrainState, batches: list[tuple[Array, Any]], lr: float) -> tuple[TrainState, Array, Any]:
-        """Return what one step by these batches makes of `state`."""
-        common = {"lr": lr, "key": self.key, "loss": self.parts.task.loss, "recipe": self.parts.recipe}
+    def take_step(
+        self, state: TrainState, batches: list[tuple[Array, Any]], lr: float, key: Array
+    ) -> tuple[TrainState, Array, Any]:
+        """Return what one step by these batches makes of `state`; nothing else of the run changes, so it can be captured."""
+        common = {"lr": lr, "key": key, "loss": self.parts.task.loss, "recipe": self.parts.recipe}
         if len(batches) == 1:
             return train_step(state, self.parts.optimizer, *batches[0], **common)
         return accumulated_step(state, self.parts.optimizer, batches, **common)
@@ -189,18 +193,13 @@ class Run:
     def warm_up(self) -> None:
         """Let the backend compile what a step launches, on every core: the first loss comes sooner."""
 
-        def step(state: dict[str, Any], images: Any, labels: Any, key: Any) -> None:
-            del key
-            model = with_state(self.state.model, state["model"])
-            trees = {name: state[name] for name in ("optimizer", "averages", "scale")}
-            self.take_step(replace(self.state, model=model, **trees), [self.parts.augmented(images, labels, 0)], self.config.lr)
+        def step(state: TrainState, images: Any, labels: Any, key: Any) -> None:
+            quiet = Stepper(self.take_step, self.stepper.captured, lambda _: None)  # the first step says it
+            quiet(state, [self.parts.augmented(images, labels, 0)], self.config.lr, key)
 
         batch = next(iter(self.parts.train.epoch(0, 0)))
-        state = {
-            "model": state_dict(self.state.model), "optimizer": self.state.optimizer, "averages": self.state.averages,
-            "scale": self.state.scale,
-        }  # fmt: skip
-        self.backend.warm_up(step, state, asarray(batch.images), asarray(batch.labels), self.key)
+        with suppress(BackendError):  # a step that looks at values has none to look at here: its programs are compiled as it goes
+            self.backend.warm_up(step, self.state, asarray(batch.images), asarray(batch.labels), self.key)
 
     def groups(self, epoch: int, start: int) -> Generator[tuple[int, list[Any]]]:
         """Give the batches of each step of an epoch, with the number of batches behind it."""
@@ -228,14 +227,14 @@ class Run:
         for number, group in groups:
             lr = self.parts.schedule(self.state.step)
             batches = [self.augmented(batch, i) for i, batch in enumerate(group)]
-            self.state, loss, outputs = self.take_step(self.state, batches, lr)
+            self.state, loss, outputs = self.stepper(self.state, batches, lr, self.key)
             self.progress.advance()
             self.images += sum(len(batch) for batch in group)
             self.tell("step", loss)
             step = self.state.step
             if self.clock is None or step % config.log_every == 0 or number == total:
                 self.check(read_loss(loss), step, lr)
-                self.good = (self.state, Position(step, epoch, number))
+                self.good = (self.stepper.kept(self.state), Position(step, epoch, number))
                 value, hits = self.parts.task.read(outputs, group[-1].labels, loss)
                 now = (self.seconds, self.images, self.waited)
                 rate, wait = _shares(last, now)
@@ -286,7 +285,7 @@ class Run:
         def step(state: TrainState) -> TrainState:
             self.state = state
             batches = [self.augmented(batch, i) for i, batch in enumerate(group)]
-            return self.take_step(state, batches, self.parts.schedule(state.step))[0]
+            return self.take_step(state, batches, self.parts.schedule(state.step), self.key)[0]
 
         return step
 

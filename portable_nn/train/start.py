@@ -26,7 +26,7 @@ from .task import Metric, Pairs, choose_task
 from .tensorboard import tensorboard
 
 CONFIG = "config.json"
-MAY_CHANGE = ("epochs", "backend", "device", "log_every", "eval_batch_size", "data", "data_folder", "offline", "prefetch", "report", "tensorboard", "patience", "min_delta")
+MAY_CHANGE = ("epochs", "backend", "device", "capture", "log_every", "eval_batch_size", "data", "data_folder", "offline", "prefetch", "report", "tensorboard", "patience", "min_delta")
 """Settings that a resumed run may be given anew; others would make it another run."""
 
 

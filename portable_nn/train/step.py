@@ -34,6 +34,14 @@ class TrainState:
     averages: dict[str, Any] = field(default_factory=dict)
     scale: dict[str, Any] = field(default_factory=dict)
 
+    def tree_children(self) -> dict[str, Any]:
+        """Return what it holds, by name: a state is a tree."""
+        return dict(vars(self))
+
+    def tree_rebuild(self, children: dict[str, Any]) -> TrainState:
+        """Return a state of these."""
+        return TrainState(**children)
+
     def averaged(self) -> Any:
         """Return the model to test and to save: of averaged weights where there are averages."""
         return nn.with_state(self.model, self.averages)
