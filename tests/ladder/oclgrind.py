@@ -5,20 +5,39 @@ Its exit code and the results of API calls say nothing: only the log does.
 
 from __future__ import annotations
 
-# (kernel, how the fault begins) -> why it is none
-EXPECTED: dict[tuple[str, str], str] = {
-    ("pnn_conv_panels", "Uninitialized value written to global memory"): "pixels are turned in registers by partial writes to a vector, which Oclgrind takes for unset lanes; with all scratch poisoned by NaN (the test suite) every output is right",
-    ("pnn_conv_lines", "Controlflow depends on uninitialized value"): "loads whole vectors; the spare lanes behind a row are not stored",
+import os
+from pathlib import Path
+
+# (kernel, how the fault begins, what the line of text holds) -> why it is none
+EXPECTED: dict[tuple[str, str, str], str] = {
+    ("pnn_conv_panels", "Uninitialized value written to global memory", "vstore8(v[e].hi,"): "Oclgrind 21.10 takes the upper half of any float16 for unset, also of one just "
+    "loaded (tests/backend/test_ladder.py shows it on three lines of text); the lower halves, computed together with these, are not excused",
 }
 ENVIRONMENT = {
+    "PYOPENCL_NO_CACHE": "1",
     # Unoptimised: the optimiser removes dead faulty accesses, and inserts `freeze`, which Oclgrind does not know.
     "PYOPENCL_BUILD_OPTIONS": "-cl-opt-disable",
-    "OCLGRIND_DATA_RACES": "1", "OCLGRIND_UNINITIALIZED": "1", "OCLGRIND_UNIFORM_WRITES": "1", "OCLGRIND_MAX_ERRORS": "5",
+    "OCLGRIND_DATA_RACES": "1", "OCLGRIND_UNINITIALIZED": "1", "OCLGRIND_UNIFORM_WRITES": "1", "OCLGRIND_MAX_ERRORS": "100000",  # of the process: behind them it would be silent
 }  # fmt: skip
 
 
+class Log:
+    """The log of this process, which must have been started with `ENVIRONMENT`."""
+
+    def __init__(self) -> None:
+        wrong = {name for name, value in ENVIRONMENT.items() if os.environ.get(name) != value}
+        assert not wrong, f"Oclgrind would look for less: {', '.join(sorted(wrong))} must be set as ladder.oclgrind.ENVIRONMENT says"
+        self._path, self._read = Path(os.environ["OCLGRIND_LOG"]), 0
+
+    def faults(self) -> str:
+        """Return the faults since the last call."""
+        text = self._path.read_text(errors="replace") if self._path.exists() else ""
+        new, self._read = text[self._read :], len(text)
+        return faults_in(new)
+
+
 def faults_in(log: str) -> str:
-    """Return the blocks of a log that are not expected. A block is a line and the indented ones below it."""
+    """Return the blocks of a log that are not expected. A block is a line and the indented ones below it, the last of which is the line of text."""
     blocks: list[list[str]] = []
     for line in log.splitlines():
         if line.startswith("\t") and blocks:
@@ -28,7 +47,7 @@ def faults_in(log: str) -> str:
     told = []
     for block in blocks:
         kernel = next((line.split(":")[1].strip() for line in block if line.strip().startswith("Kernel:")), "")
-        expected = any(kernel == k and block[0].strip().startswith(fault) for k, fault in EXPECTED)
+        expected = any(kernel == k and block[0].strip().startswith(fault) and text in block[-1] for k, fault, text in EXPECTED)
         if not expected and not block[0].startswith("Oclgrind:"):
             told.append("\n".join(line for line in block if line.strip()))
     return "\n".join(told)

@@ -13,6 +13,8 @@ from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from . import oclgrind
+
 ROOT = Path(__file__).parents[2]
 # Intel's switch for how many work-items of a kernel go into one vector: what the sub-group width of a GPU is.
 WIDTH = "CL_CONFIG_CPU_VECTORIZER_MODE"
@@ -246,7 +248,7 @@ RUNGS: dict[str, Rung] = {
         ),
         Rung(
             "oclgrind", "d", "OpenCL text in Oclgrind: races, uninitialised reads, accesses out of bounds, divergent barriers", "opencl", "sanitized",
-            "oclgrind", "oclgrind", _no_oclgrind, lambda: _platform("oclgrind")[1], samples=4,
+            "oclgrind", "oclgrind", _no_oclgrind, lambda: _platform("oclgrind")[1], samples=4, environment=lambda: oclgrind.ENVIRONMENT,
             left_out="every dtype but float32, and samples of more than 3000 elements; gradients run as the ops they are",
         ),
         _offline("nvidia", "cupy", "nvrtc", "CUDA text compiled by NVRTC"),

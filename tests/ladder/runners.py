@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from math import prod
-from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
@@ -195,18 +193,17 @@ def oclgrind() -> Checks:
 
     Operands are written by the host, and nothing is poisoned, because a poisoned byte counts as initialised.
     """
-    from .oclgrind import faults_in
+    from .oclgrind import Log
 
     backends = {shape: _opencl_backend("oclgrind", shape) for shape in ("cpu", "gpu")}
     backends["cpu"].profile = replace(backends["cpu"].profile, vector=16)
-    log = Path(os.environ["OCLGRIND_LOG"])
+    log = Log()
 
     def run(shape: str, op: Op, sample: Sample, dtype: str) -> None:
         backend = backends[shape]
         host = drawn(sample, dtype, 0)
         if sum(x.size for x in host.arrays()) > LARGEST:
             raise SkipTest(f"more than {LARGEST} elements: an hour in the simulator")
-        log.write_text("")
         given = host.map(lambda x: backend.from_numpy(x) if x.flags.c_contiguous else place(x, backend).array, np.ndarray)
         op._cache.clear()
         with selection.use_backend(backend):
@@ -214,7 +211,7 @@ def oclgrind() -> Checks:
             for output in outputs:
                 backend.to_numpy(output)
         op._cache.clear()
-        faults = faults_in(log.read_text(errors="replace"))
+        faults = log.faults()
         assert not faults, f"{shape}-shaped: {faults}"
 
     def checks(op: Op, samples: int | None) -> list[Check]:

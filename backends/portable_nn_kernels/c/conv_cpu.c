@@ -61,6 +61,8 @@ KERNEL(pnn_conv_pad, 1, 1, 1)(IN(T, x), OUT(ACC_TAG(T), padded), i64 lines, i64 
     AT_OUT(ACC_TAG(T), padded);
     const i64 first = GROUP_ID(0) * chunk, stop = first + chunk < lines ? first + chunk : lines;
     i64 i = first % out_rows, plane = first / out_rows % planes, image = first / (out_rows * planes);
+    if (stop == lines) /* the room behind the last row is read in whole vectors (and dropped) by pnn_conv_lines */
+        for (int j = 0; j < 64 / (int)sizeof(REAL); ++j) padded[lines * out_row + j] = 0;
     for (i64 line = first; line < stop; ++line) {
         GLOBAL REAL* out = padded + line * out_row;
         const i64 at = i - top;
