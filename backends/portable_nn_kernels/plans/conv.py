@@ -10,6 +10,7 @@ from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan
 
 from . import conv_cpu, plans
 from .gemm_parts import EPILOGUES
+from .index_width import index_tag
 
 
 def shape_args(x: Spec, weight: Spec, y: Spec, window: Window, groups: int) -> tuple[Arg, ...]:
@@ -38,7 +39,7 @@ def tiles(rows: int, cols: int, rm: int, rn: int) -> int:
 
 def defines(spec: Spec, largest: int, rm: int, rn: int) -> tuple[tuple[str, Define], ...]:
     """Return the defines of c/conv_tile.h; `largest` decides about the width of indices."""
-    return (("T", dtypes.TAGS[spec.dtype]), ("IX", "u32" if largest < 2**31 else "i64"), ("RM", rm), ("RN", rn), ("TK", 16))
+    return (("T", dtypes.TAGS[spec.dtype]), ("IX", index_tag(largest)), ("RM", rm), ("RN", rn), ("TK", 16))
 
 
 def weight_sum(profile: Profile, dw: Spec, partial: Ref, parts: int, groups: int, lanes: int = 0) -> Launch:

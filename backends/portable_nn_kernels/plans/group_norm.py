@@ -12,6 +12,7 @@ from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan
 
 from . import norm_rows_cpu, plans
 from .copies import fill_launch
+from .index_width import fits
 from .lines import SHORT
 from .norm import contiguous, flat_step, merge, row_columns, row_groups, stat_operand
 
@@ -40,7 +41,7 @@ def _weight(call: Call, index: int, instead: Ref, scratch: list[Spec], launches:
 
 
 def _split(span: int, group: int, channels: int) -> int:
-    return int(span < 2 * group and channels * span < 2**31)
+    return int(span < 2 * group and fits(channels * span))
 
 
 @plans("group_norm", "instance_norm")

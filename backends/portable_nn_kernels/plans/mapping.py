@@ -27,6 +27,8 @@ from portable_nn.core.expression import KernelExpression
 from portable_nn.core.spec import Spec, broadcast_strides
 from portable_nn_kernels.launch import Arg, Const, Launch, Mapping, Profile, Ref, Term, Value
 
+from .index_width import index_tag
+
 _ROW_MIN = 32  # below this inner length a row no longer fills a vector
 _GPU_ITEMS = 4  # elements per work-item: enough loads in flight to hide latency
 _CPU_CHUNK = 4096  # elements below which a second group does not pay
@@ -128,7 +130,7 @@ def map_launch(
     mapping = Mapping(
         tuple((a.name, TAGS[a.spec.dtype]) for a in inputs), tuple((a.name, TAGS[a.spec.dtype]) for a in outputs),
         tuple((s.name, s.tag) for s in scalars), tuple(steps), tuple(values), len(sizes), kinds,
-        "elements" if by_elements else "rows" if rows > 1 else "flat", "u32" if count < 2**31 else "i64", group,
+        "elements" if by_elements else "rows" if rows > 1 else "flat", index_tag(count), group,
         tuple(a.name for a in arrays if a.start),
     )  # fmt: skip
     args: list[Arg] = [a.ref for a in arrays]

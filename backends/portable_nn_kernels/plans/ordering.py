@@ -16,6 +16,7 @@ from . import plans
 from .copies import bits, fill_launch
 from .extremum import Steps
 from .gather import dense, index_error
+from .index_width import fits
 from .lines import Line, Lines, lines
 
 _BLOCK = 2048  # keys a work-group sorts in local memory
@@ -99,7 +100,7 @@ def order_launches(steps: Steps, x: Spec, ref: Ref, axis: int, targets: Targets,
         steps.scratch += found.scratch
     source, n, count, keep = found.refs[0], found.length, found.count, targets.keep
     defines, key = _defines(x.dtype, descending)
-    place = int32 if n < 2**31 else int64
+    place = int32 if fits(n) else int64
     defines += [("P", TAGS[place]), *_strides(found)]
     width, select = _width(found, keep, key, profile)
     blocks = -(-n // width)

@@ -9,6 +9,7 @@ from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref
 
 from . import plans
+from .index_width import index_tag
 
 _CPU_LANES = 16  # one float32 vector: a group is one vector of neighbouring results
 _UNROLL = 9  # positions up to which a window's sizes are compile-time constants
@@ -41,7 +42,7 @@ def _plan(call: Call, profile: Profile, kernel: str, refs: tuple[Ref, ...], x: S
     real = dtypes.accumulator(made.dtype)
     defines: tuple[tuple[str, Define], ...] = (
         (kernel.removeprefix("pnn_").upper(), 1), ("T", dtypes.TAGS[made.dtype]), ("REAL_NAME", dtypes.TAGS[real].upper()), ("SIZE", size), ("ROWS", int(profile.shape == "cpu")),
-        ("IX", "u32" if made.size < 2**31 else "i64"), ("LAST", int(is_channels_last(made))), ("ADAPTIVE", int(adaptive)),
+        ("IX", index_tag(made.size)), ("LAST", int(is_channels_last(made))), ("ADAPTIVE", int(adaptive)),
         ("INSIDE", int(inside)), *fixed, *given.items(),
     )  # fmt: skip
     n, c = made.shape[:2]

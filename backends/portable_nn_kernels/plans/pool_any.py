@@ -12,6 +12,7 @@ from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan
 
 from . import plans
 from .delegate import view_of, with_unit_axis
+from .index_width import index_tag
 from .pool import walk
 
 
@@ -54,7 +55,7 @@ def pool3d(call: Call, profile: Profile) -> Plan:
         refs = (In(0), In(1), Out(0))
     defines: tuple[tuple[str, Define], ...] = (
         ("T", dtypes.TAGS[made.dtype]), ("REAL_NAME", dtypes.TAGS[dtypes.accumulator(made.dtype)].upper()), ("I", "u8" if index is None else dtypes.TAGS[index.dtype]),
-        ("SIZE", group), ("ROWS", int(profile.shape == "cpu")), ("IX", "u32" if made.size < 2**31 else "i64"), ("WITH_INDEX", int(call.residuals)),
+        ("SIZE", group), ("ROWS", int(profile.shape == "cpu")), ("IX", index_tag(made.size)), ("WITH_INDEX", int(call.residuals)),
         ("PAD_COUNTS", int(call.settings.get("count_include_pad", False))), ("KIND", kind),
     )  # fmt: skip
     return Plan((Launch(f"pnn_{call.op}", "pool3d.c", (count,), (group,), (*refs, *(Const("i64", v) for v in numbers)), defines),))

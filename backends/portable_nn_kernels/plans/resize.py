@@ -13,6 +13,7 @@ from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan
 
 from . import plans
 from .copies import copy_launch
+from .index_width import index_tag
 from .pool import walk
 
 
@@ -34,7 +35,7 @@ def interpolate(call: Call, profile: Profile) -> Plan:
         numbers += [axis.step, axis.shift, axis.unit]
     defines: tuple[tuple[str, Define], ...] = (
         ("T", dtypes.TAGS[made.dtype]), ("SIZE", group), ("ROWS", int(profile.shape == "cpu")), ("LAST", int(is_channels_last(made))),
-        ("IX", "u32" if max(made.size, furthest) < 2**31 else "i64"), ("LINEAR", int(axes[0].linear)), ("GRAD", int(backward)),
+        ("IX", index_tag(max(made.size, furthest))), ("LINEAR", int(axes[0].linear)), ("GRAD", int(backward)),
     )  # fmt: skip
     kernel = "pnn_resize_grad" if backward else "pnn_resize"
     return Plan((Launch(kernel, "resize.c", (count,), (group,), (In(0), Out(0), *(Const("i64", v) for v in numbers)), defines),))

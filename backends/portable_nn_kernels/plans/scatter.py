@@ -15,6 +15,7 @@ from . import plans
 from .copies import copy_launch, fill_launch
 from .extremum import Steps
 from .gather import dense, index_error
+from .index_width import fits
 from .ordering import Targets, order_launches
 
 _REDUCE = {"sum": 0, "mean": 1, "amax": 2, "amin": 3}
@@ -46,7 +47,7 @@ def scatter_plan(
     wide = spec.dtype.itemsize == 8
     tag = compute_tag(TAGS[y.dtype])
     defines: list[tuple[str, Define]] = [
-        ("T", TAGS[y.dtype]), ("R", tag), ("K", TAGS[uint64 if wide else uint32]), ("P", TAGS[int32 if n < 2**31 else int64]),
+        ("T", TAGS[y.dtype]), ("R", tag), ("K", TAGS[uint64 if wide else uint32]), ("P", TAGS[int32 if fits(n) else int64]),
         ("REDUCE", _REDUCE[reduce]),
     ]  # fmt: skip
     if spec.dtype.kind == "i":

@@ -8,6 +8,7 @@ from portable_nn.core.geometry import conv_window, pair
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile
 
 from . import plans
+from .index_width import index_tag
 from .pool import walk
 
 
@@ -29,7 +30,7 @@ def unfold(call: Call, profile: Profile) -> Plan:
         constants = [(letter + axis, getattr(a, name)) for letter, name in fields for axis, a in zip("HW", axes, strict=True)]
     count, group = walk(profile, y)
     defines: tuple[tuple[str, Define], ...] = (
-        ("T", dtypes.TAGS[y.dtype]), ("SIZE", group), ("ROWS", int(profile.shape == "cpu")), ("LAST", 0), ("IX", "u32" if y.size < 2**31 else "i64"), ("FOLD", int(fold)), *constants,
+        ("T", dtypes.TAGS[y.dtype]), ("SIZE", group), ("ROWS", int(profile.shape == "cpu")), ("LAST", 0), ("IX", index_tag(y.size)), ("FOLD", int(fold)), *constants,
     )  # fmt: skip
     args: tuple[Arg, ...] = (In(0), Out(0), *(Const("i64", v) for v in (*numbers, *x.strides)))
     return Plan((Launch(f"pnn_{call.op}", "unfold.c", (count,), (group,), args, defines),))
