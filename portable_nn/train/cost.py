@@ -41,7 +41,8 @@ def flops_of(model: nn.Module, in_shape: tuple[int, int, int]) -> int:
         image = asarray(np.zeros((1, *in_shape), np.float32))
         with null.recording() as launches:
             made(image)
-    total, first = 0, {}
+    total = 0
+    first: dict[int, Any] = {}
     for recorded in launches:
         call = recorded.call
         # A call of several launches counts once: at the launch it begins with.
