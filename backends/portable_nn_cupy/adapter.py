@@ -15,14 +15,17 @@ from portable_nn.core.backend import DeviceInfo, Prepared
 from portable_nn.core.call import Call
 from portable_nn.core.errors import ArgumentError, BackendError, DTypeError
 from portable_nn.core.op import Op
+from portable_nn.core.program import Program, Replay
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.host import gathered, span
 from portable_nn_kernels.launch import Launch, Profile
+from portable_nn_kernels.replay import FixedLaunch
 from portable_nn_kernels.timing import KernelTime, TimedBackend
 
 from . import devices as found_devices
 from .binding import bind
 from .error_word import ErrorWord
+from .graph import GraphReplay
 from .programs import Programs
 
 
@@ -144,6 +147,24 @@ class CupyBackend(TimedBackend):
     def bind(self, launch: Launch, slots: Sequence[int | None]) -> Callable[[Sequence[Any]], None]:
         """Compile the kernel, preset its constants, and return what launches it."""
         return bind(self, launch, slots)
+
+    def replay(self, program: Program) -> Replay:
+        """Plan and bind a captured step on this device, even if another is the current one."""
+        with self._cupy_device:
+            made = super().replay(program)
+        if self._sole:
+            return made
+        device = self._cupy_device
+
+        def run_here(arrays: Sequence[Any], numbers: Sequence[Any]) -> list[Any]:
+            with device:
+                return made(arrays, numbers)
+
+        return run_here
+
+    def launcher(self, launches: Sequence[FixedLaunch]) -> Callable[[], None]:
+        """Return what launches a replay: graphs of what stays, and the launches between them."""
+        return GraphReplay(self, launches)
 
     def timed(self, kernel: Any, grid: tuple[int, ...], block: tuple[int, ...], args: list[Any], what: tuple[str, str, int]) -> None:
         """Launch between two events of the current stream."""

@@ -388,3 +388,51 @@ def test_the_installed_cupy_says_what_is_missing() -> None:
     assert state in ("not installed", "no device", "broken", "ready")
     assert state == "ready" or reason
     assert "portable-nn[cuda13]" in install or state == "ready"
+
+
+# -- captured steps ----------------------------------------------------------------------------------------------------
+
+
+def test_a_captured_step_is_graphs_and_what_changes_between_them(backend: Any, cupy: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+
+    def step(state: Any, x: Any, labels: Any, lr: float) -> Any:
+        def loss_of(w: Any) -> Any:
+            hidden = pnn.ops.relu(pnn.ops.linear(x, w[0], w[1]))
+            return pnn.ops.cross_entropy(pnn.ops.linear(hidden, w[2]), labels)
+
+        loss, grads = pnn.value_and_grad(loss_of)(state)
+        return [pnn.ops.sgd_step(p, g, lr, 0.0) for p, g in zip(state, grads, strict=True)], loss
+
+    with pnn.use_backend(backend):
+        first = [pnn.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((5, 7), (5,), (4, 5))]
+        captured = pnn.capture(step, donate="state")
+        ours = theirs = first
+        for number in range(5):
+            x, labels = pnn.asarray(rng.standard_normal((6, 7)).astype(np.float32)), pnn.asarray(rng.integers(0, 4, 6))
+            (ours, loss), (theirs, wanted) = captured(ours, x, labels, 0.5 / (number + 1)), step(theirs, x, labels, 0.5 / (number + 1))
+            for a, b in zip([*ours, loss], [*theirs, wanted], strict=True):
+                assert backend.to_numpy(a).tobytes() == backend.to_numpy(b).tobytes()
+        (variant,) = captured.variants
+        replay = variant.replay.run
+        assert sum(as_graph for as_graph, _ in replay.runs) >= 1
+        for as_graph, run in replay.runs:
+            assert as_graph == (len(run) > 1 and not any(launch.changing for launch in run))
+        with pytest.raises(DeviceValueError, match="cross_entropy"):
+            backend.to_numpy(captured(ours, x, pnn.asarray(np.full(6, 9)), 0.1)[1])
+        if hasattr(cupy.cuda, "log"):
+            cupy.cuda.log.clear()
+            captured(ours, x, labels, 0.1)
+            assert cupy.cuda.log.count("graph") == sum(as_graph for as_graph, _ in replay.runs)
+
+
+def test_a_captured_step_can_be_profiled(backend: Any) -> None:
+    with pnn.use_backend(backend):
+        f = pnn.capture(lambda x: pnn.ops.matmul(pnn.ops.matmul(x, x), x) + 1.0)
+        x = pnn.asarray(np.ones((4, 4), np.float32))
+        for _ in range(3):
+            y = f(x)
+        with backend.profiling() as times:
+            z = f(x)
+        assert [t.op for t in times] == ["matmul", "matmul", "add"]
+        assert backend.to_numpy(y).tobytes() == backend.to_numpy(z).tobytes()

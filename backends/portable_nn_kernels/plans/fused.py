@@ -15,7 +15,7 @@ from portable_nn.core.elementwise import Elementwise
 from portable_nn.core.expression import KernelExpression, compute_tag
 from portable_nn.core.fused import Fused, Member
 from portable_nn.core.op import Op
-from portable_nn.core.spec import Weak
+from portable_nn.core.spec import Spec, Weak
 from portable_nn_kernels.launch import Const, In, Launch, Out, Plan, Profile, Ref, Term, Value
 
 from .mapping import Operand, Recipe, ScalarArg, map_launch
@@ -46,7 +46,7 @@ def plan_fused(op: Fused, call: Call, profile: Profile, planned: Planner) -> Pla
     """Return the launches of joined calls; `planned` plans an ordinary one."""
     kernel = _Kernel()
     before: tuple[Launch, ...] = ()
-    scratch = ()
+    scratch: tuple[Spec, ...] = ()
     for number, member in enumerate(op.members):
         if member.op.expression is None:
             plan = planned(member.op, member.call)

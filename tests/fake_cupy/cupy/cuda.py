@@ -30,10 +30,38 @@ class Device:
         log.append("synchronize")
 
 
+class Graph:
+    """Launches that were captured, with their arguments as they were."""
+
+    def __init__(self, calls: list[Any]) -> None:
+        self.calls = calls
+
+    def launch(self, stream: Stream | None = None) -> None:
+        assert capturing is None, "a graph is launched while a stream is captured"
+        log.append("graph")
+        for call in self.calls:
+            call()
+
+
+capturing: list[Any] | None = None  # calls taken down instead of made
+
+
 class Stream:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str = "own", non_blocking: bool = False) -> None:
         self.name = name
         self._before: list[Any] = []
+
+    def begin_capture(self) -> None:
+        global capturing
+        assert capturing is None
+        assert _current["stream"] == self.name, "launches would go to another stream"
+        capturing = []
+
+    def end_capture(self) -> Graph:
+        global capturing
+        assert capturing is not None
+        made, capturing = Graph(capturing), None
+        return made
 
     def __enter__(self) -> Stream:
         self._before.append(_current["stream"])

@@ -59,8 +59,15 @@ class Function:
         assert type(grid) is type(block) is tuple
         assert min(*grid, *block) > 0
         assert cuda.runtime.getDevice() == self.device, "CUDA_ERROR_INVALID_HANDLE: a function of another device"
+        values = [_value(a) for a in args]
+        if cuda.capturing is not None:
+            cuda.capturing.append(lambda: self._run(grid, block, values))
+            return
+        self._run(grid, block, values)
+
+    def _run(self, grid: tuple[int, ...], block: tuple[int, ...], values: list[Any]) -> None:
         cuda.log.append(SimpleNamespace(kernel=self.kernel.name, stream=cuda._current["stream"], device=self.device))
-        self.kernel(grid, block, [_value(a) for a in args], self.reverse, self.flush)
+        self.kernel(grid, block, values, self.reverse, self.flush)
         self.reverse = not self.reverse
 
 
