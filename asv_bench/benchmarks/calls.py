@@ -1,11 +1,11 @@
-"""From an op's record to something that can be timed: operands on a backend, a forward call, a backward call."""
+"""From an op's record to something that can be timed: operands on a backend, a forward call, a backward call, both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from portable_nn.core.selection import use_backend
 from portable_nn.core.tape import Tape
 from portable_nn.testing.cases import drawn, place, seed_of
 
+from . import own_cases
 from .choice import Skip
 from .choice import backend as chosen
 
@@ -27,10 +28,14 @@ from .choice import backend as chosen
 _PLAIN = {"1M": (1024, 1024), "row": (64, 1024)}
 
 _open = ExitStack()  # the choice of backend that is in force; one per process
+_own = cache(own_cases.chosen)
 
 
 def cases(op: Op) -> dict[str, Bench]:
     """Return the op's benchmark cases by name: those of its record, or some made from its first sample."""
+    own = _own()
+    if own is not None:
+        return own.get(op.name, {})
     if op.bench:
         return {case.name: case for case in op.bench}
     if not op.samples:
@@ -49,10 +54,10 @@ def cases(op: Op) -> dict[str, Bench]:
 
 
 class Timed:
-    """One call of an op on a backend, ready to be repeated: `forward()`, and the function that `gradient()` returns.
+    """One call of an op on a backend, ready to be repeated: `forward()`, and what `backward()` and `full()` return.
 
-    Both wait for the device, so that a clock around them measures the work and not its enqueueing. `forward` does not
-    record; the other applies the gradient rule alone, to what one recorded call has saved.
+    All wait for the device, so that a clock around them measures the work and not its enqueueing. `forward` does not
+    record; `backward` applies the gradient rule alone, to what one recorded call has saved; `full` records and pulls back.
 
     Raises
     ------
@@ -82,12 +87,34 @@ class Timed:
         self.op(*self.given.args, **self.given.settings)
         self.backend.synchronize()
 
-    def gradient(self) -> Callable[[], None]:
+    def backward(self) -> Callable[[], None]:
         """Return a function that computes the gradients of all floating operands and waits."""
+        return self._made(self._pull())
+
+    def full(self) -> Callable[[], None]:
+        """Return a function that runs the recorded call, computes the gradients of all floating operands and waits."""
+
+        def both() -> None:
+            self._pull()()
+
+        return self._made(both)
+
+    @staticmethod
+    def _made(run: Callable[[], None]) -> Callable[[], None]:
+        try:
+            run()  # compiles
+        except (NoGradient, NoKernel) as error:
+            raise Skip(str(error)) from error
+        return run
+
+    def _pull(self) -> Callable[[], None]:
         if self.op.vjp is None:
             raise Skip(f"{self.op.name} has no gradient rule")
         with Tape() as tape:
-            outputs, _ = self.op.apply(*self._watched(tape))
+            try:
+                outputs, _ = self.op.apply(*self._watched(tape))
+            except NoGradient as error:
+                raise Skip(str(error)) from error
         if not tape._nodes:
             raise Skip(f"{self.op.name}: no operand of this case has a gradient")
         (node,) = tape._nodes
@@ -104,7 +131,6 @@ class Timed:
                     gradients[name]()
             wait()
 
-        backward()  # compiles
         return backward
 
     def _watched(self, tape: Tape) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -117,13 +143,21 @@ class Timed:
         return tuple(map(watch, self.given.args)), {k: watch(v) for k, v in self.given.settings.items()}
 
 
-@lru_cache(maxsize=1)  # asv calls setup before every single call; operands of two cases may not fit at once
-def timed(op: str, params: Sequence[str]) -> tuple[Callable[[], None], Callable[[], None] | None]:
-    """Return what to time, forward and backward (None without a gradient), made once per op and parameters."""
+@lru_cache(maxsize=1)  # operands of two cases may not fit at once
+def _placed(op: str, backend: str, dtype: str, case: str) -> Timed:
     record = find(op)
-    backend, dtype, case = params
-    made = Timed(record, chosen(backend), dtype, cases(record)[case])
-    try:
-        return made.forward, made.gradient()
-    except (Skip, NoGradient):
-        return made.forward, None
+    return Timed(record, chosen(backend), dtype, cases(record)[case])
+
+
+@lru_cache(maxsize=1)  # asv calls setup before every single call
+def timed(op: str, backend: str, dtype: str, case: str, direction: str) -> Callable[[], None]:
+    """Return what to time, made once per op and parameters."""
+    made = _placed(op, backend, dtype, case)
+    return made.forward if direction == "forward" else made.backward() if direction == "backward" else made.full()
+
+
+def forget() -> None:
+    """Drop the operands that are kept for the next call."""
+    timed.cache_clear()
+    _placed.cache_clear()
+    _open.close()

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from time import perf_counter
 
-from .choice import BACKENDS, backend
+from .choice import BACKENDS, PROFILE, Skip, backend
 
 _FIRST_LOSS = """
 import numpy as np
@@ -26,21 +26,36 @@ with pnn.use_backend({backend!r}):
 """
 
 
-def _seconds(code: str, cache: str | None = None) -> float:
-    """Run a child with the compile caches in `cache` (the user's own by default)."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}  # the copy that is measured here
+def environment_of(cache: str | None = None) -> dict[str, str]:
+    """Return the environment of a child that runs the copy measured here, with the compile caches in `cache` (by default the user's)."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     if cache is not None:
         # Ours, PyOpenCL's (below XDG_CACHE_HOME too), PoCL's and NVIDIA's.
         environment |= {"XDG_CACHE_HOME": cache, "POCL_CACHE_DIR": cache, "CUDA_CACHE_PATH": cache}
+    return environment
+
+
+def _seconds(code: str, cache: str | None = None) -> float:
+    environment = environment_of(cache)
     start = perf_counter()
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.DEVNULL)
     return perf_counter() - start
 
 
-class Import:
-    """`import portable_nn`, and what it adds to `import numpy`."""
+class _Fresh:
+    """What starts processes is left to the full profile."""
 
     unit = "s"
+    version = "1"
+    timeout = 300
+
+    def setup(self, *_: str) -> None:
+        if not PROFILE.slow:
+            raise Skip("starts fresh processes: in the full profile only")
+
+
+class Import(_Fresh):
+    """`import portable_nn`, and what it adds to `import numpy`."""
 
     def track_portable_nn(self) -> float:
         return min(_seconds("import portable_nn") for _ in range(5))
@@ -50,15 +65,14 @@ class Import:
         return min(ours for ours, _ in rounds) - min(numpys for _, numpys in rounds)
 
 
-class FirstLoss:
+class FirstLoss(_Fresh):
     """From process start to the loss of LeNet's first training step."""
 
-    unit = "s"
     params = (list(BACKENDS),)
     param_names = ("backend",)
-    timeout = 300
 
     def setup(self, name: str) -> None:
+        super().setup()
         backend(name)
 
     def track_cold(self, name: str) -> float:

@@ -25,6 +25,7 @@ def _operands(name: str) -> tuple[Any, Any]:
 class Call:
     """One call against the null backend, which plans like a device and launches nothing."""
 
+    version = "1"
     number = 1000
     repeat = (5, 20, 2.0)
     warmup_time = 0.1
@@ -49,6 +50,7 @@ class Call:
 class Taped:
     """One call that a tape records. Microseconds per call: a tape is opened for every thousand."""
 
+    version = "1"
     unit = "us"
 
     def setup(self) -> None:
@@ -75,6 +77,7 @@ class Taped:
 class Enqueue:
     """One call on a device to the end of the enqueue. Microseconds per call; the wait is outside the clock."""
 
+    version = "1"
     unit = "us"
     params = (["opencl"],)
     param_names = ("backend",)

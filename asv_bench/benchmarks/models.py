@@ -16,12 +16,12 @@ from .choice import BACKENDS, PROFILE, backend
 
 # name -> (model, image shape, batch of a training step)
 _CASES = {
+    "LeNet MNIST b64": ("lenet", (1, 28, 28), 64),
     "MLP 784 b128": ("mlp", (1, 28, 28), 128),
     "LeNet digits b32": ("lenet", (1, 8, 8), 32),
-    "LeNet MNIST b64": ("lenet", (1, 28, 28), 64),
     "ResNet-20 CIFAR b32": ("resnet20", (3, 32, 32), 32),
 }
-_NAMES = list(_CASES) if PROFILE == "full" else list(_CASES)[:3]
+_NAMES = list(_CASES)[: PROFILE.models]
 _CLASSES = 10
 
 
@@ -37,7 +37,8 @@ def _training(name: str, case: str) -> Any:
     labels = device.from_numpy(np.arange(batch, dtype=np.int64) % _CLASSES)
     made = models.create(model, shape, _CLASSES).to(device)
     optimizer = optim.adamw(lr=1e-3)
-    state = TrainState(made, optimizer.init(nn.params(made)))
+    with use_backend(device):
+        state = TrainState(made, optimizer.init(nn.params(made)))
 
     def step() -> None:
         nonlocal state
@@ -68,6 +69,7 @@ def _inference(name: str, case: str, batch: int) -> Any:
 class TrainingStep:
     """One AdamW step."""
 
+    version = "1"
     params = (list(BACKENDS), _NAMES)
     param_names = ("backend", "model")
     rounds, repeat, warmup_time = 2, (5, 50, 2.0), 0.2
@@ -82,6 +84,7 @@ class TrainingStep:
 class Inference:
     """A forward pass in evaluation mode."""
 
+    version = "1"
     params = (list(BACKENDS), _NAMES, [1, 64])
     param_names = ("backend", "model", "batch")
     rounds, repeat, warmup_time = 2, (5, 50, 2.0), 0.2

@@ -5,6 +5,7 @@ Times are seconds of one call, device-synchronised. The version is the record's,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -13,43 +14,42 @@ from portable_nn.core.op import Op
 from portable_nn.core.registry import OPS
 
 from .calls import cases, timed
-from .choice import BACKENDS, DTYPES, PROFILE, Skip
+from .choice import BACKENDS, DIRECTIONS, DTYPES, OPS_PATTERN, PROFILE, Skip
 
 
-class _Forward:
-    """An op without a gradient rule."""
-
+class _Timed:
     record: ClassVar[str]
-    param_names = ("backend", "dtype", "case")
+    param_names = ("backend", "dtype", "case", "direction")
     rounds = 2
-    repeat = (5, 50, 1.0)
-    warmup_time = 0.1
-    forward: Callable[[], None]
-    backward: Callable[[], None] | None
+    repeat = (3, 50, PROFILE.seconds)
+    warmup_time = 0.02
+    call: Callable[[], None]
 
     def setup(self, *params: str) -> None:
-        self.forward, self.backward = timed(self.record, params)
+        if params[0] == "numpy" and not PROFILE.references and not _numpy_has_its_own(self.record):
+            raise Skip("NumPy runs the reference, which is a test and no kernel")
+        self.call = timed(self.record, *params)
 
-    def time_forward(self, *_: str) -> None:
-        """Run the op and wait for the device."""
-        self.forward()
+    def time_call(self, *_: str) -> None:
+        """Run the op (forward), its gradient rule (backward) or both under a tape (full), and wait for the device."""
+        self.call()
 
 
-class _Differentiable(_Forward):
-    """An op with a gradient rule."""
+def _numpy_has_its_own(name: str) -> bool:
+    from portable_nn_numpy.overrides import OVERRIDES
 
-    def time_backward(self, *_: str) -> None:
-        """Compute the gradients of all floating operands and wait for the device."""
-        if self.backward is None:
-            raise Skip
-        self.backward()
+    return name in OVERRIDES
 
 
 def _class(op: Op) -> type:
     names = list(cases(op))
-    params = [list(BACKENDS), list(DTYPES), names[:1] if PROFILE == "quick" else names]
-    base = _Forward if op.vjp is None else _Differentiable
-    return type(op.name, (base,), {"record": op.name, "params": params, "version": op.version, "__module__": __name__})
+    directions = [d for d in DIRECTIONS if d == "forward" or op.vjp is not None] or ["forward"]
+    params = [list(BACKENDS), list(DTYPES), names[:1] if PROFILE.cases == "first" else names, directions]
+    return type(op.name, (_Timed,), {"record": op.name, "params": params, "version": op.version, "__module__": __name__})
 
 
-globals().update({name: _class(op) for name, op in OPS.items() if cases(op)})
+def _wanted(op: Op) -> bool:
+    return bool(cases(op) and (op.bench or PROFILE.ops == "all") and re.fullmatch(OPS_PATTERN, op.name))
+
+
+globals().update({name: _class(op) for name, op in OPS.items() if _wanted(op)})

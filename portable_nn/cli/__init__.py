@@ -13,12 +13,28 @@ from types import ModuleType
 
 from ..core.errors import PortableNNError
 from ..core.version import VERSION
-from . import compare, data, eval, info, lr_find, models, ops, predict, report, show_augment, sweep, train, verify
+from . import (
+    bench,
+    compare,
+    data,
+    eval,
+    info,
+    lr_find,
+    models,
+    ops,
+    predict,
+    report,
+    show_augment,
+    sweep,
+    train,
+    verify,
+)
 from .parser import EXAMPLES, RAW
 
 COMMANDS: dict[str, ModuleType] = {
     "train": train, "eval": eval, "predict": predict, "lr-find": lr_find, "sweep": sweep, "compare": compare, "report": report,
     "models": models, "data": data, "show-augment": show_augment, "info": info, "ops": ops, "verify": verify,
+    "bench": bench,
 }  # fmt: skip
 """The commands, in the order in which ``--help`` lists them."""
 

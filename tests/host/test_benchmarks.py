@@ -21,7 +21,7 @@ CLASSES = {name: found for name, found in vars(ops).items() if hasattr(found, "r
 def _give_back() -> Iterator[None]:
     """A benchmark process keeps its backend chosen; the tests after this one must not inherit it."""
     yield
-    calls._open.close()
+    calls.forget()
 
 
 def test_every_op_has_a_class() -> None:
@@ -29,22 +29,24 @@ def test_every_op_has_a_class() -> None:
     assert set(CLASSES) == {name for name, op in OPS.items() if op.bench or op.samples}
     for name, made in CLASSES.items():
         assert made.version == OPS[name].version
-        assert hasattr(made, "time_backward") == (OPS[name].vjp is not None)
+        assert ("backward" in made.params[3]) == (OPS[name].vjp is not None)
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_op(name: str) -> None:
     """On NumPy with the smallest of the cases: that the method runs, not how fast."""
     made: Any = CLASSES[name]
-    params = "numpy", "float32", made.params[2][0]
-    benchmark = made()
-    try:
-        benchmark.setup(*params)
-        benchmark.time_forward(*params)
-        if hasattr(benchmark, "time_backward"):
-            benchmark.time_backward(*params)
-    except choice.Skip as skipped:
-        pytest.skip(str(skipped))
+    skipped = []
+    for direction in made.params[3]:
+        params = "numpy", "float32", made.params[2][0], direction
+        benchmark = made()
+        try:
+            benchmark.setup(*params)
+            benchmark.time_call(*params)
+        except choice.Skip as reason:
+            skipped.append(str(reason))
+    if len(skipped) == len(made.params[3]):
+        pytest.skip(skipped[0])
 
 
 def test_skips_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +58,148 @@ def test_skips_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTABLE_NN_BENCH_BACKENDS", "numba")
     with pytest.raises(BackendError):
         choice.backend("numba")
+
+
+def test_own_cases(tmp_path: Path) -> None:
+    """Cases of a TOML file become calls; what is wrong in it is said with its place."""
+    from benchmarks import own_cases
+
+    from portable_nn.core.errors import ArgumentError
+    from portable_nn.core.samples import A
+
+    path = tmp_path / "cases.toml"
+    path.write_text('[[case]]\nop = "relu"\nname = "mine"\nargs = [{shape = [2, 3], low = 0.0}]\n')
+    assert own_cases.read(path)["relu"]["mine"].args == (A((2, 3), low=0.0),)
+    path.write_text('[[case]]\nop = "relu"\nargs = [{low = 1.0}]\n')
+    with pytest.raises(ArgumentError, match=r"case 1: name missing"):
+        own_cases.read(path)
+    path.write_text('[[case]]\nop = "relu"\nname = "mine"\nargs = [{low = 1.0}]\n')
+    with pytest.raises(ArgumentError, match="needs shape"):
+        own_cases.read(path)
+
+
+def test_steps() -> None:
+    """A step is where both sides agree; a single odd value is none, and the noise of ten per cent is none."""
+    from harness.changes import steps
+
+    noise = [1.0, 1.08, 1.02, 0.97, 1.05, 1.1, 0.95]
+    assert steps(noise) == []
+    assert steps([*noise, 1.6, *noise]) == []
+    (found,) = steps([*noise, *(1.3 * v for v in noise)])
+    assert found.at in (6, 7, 8)
+    assert 1.2 < found.ratio < 1.4
+    (found,) = steps([None, 2.0, None, 2.1, 1.0, 1.05, None, 0.99])
+    assert found.at == 4
+    assert found.ratio < 0.6
+
+
+def test_verdicts() -> None:
+    """A change must pass the threshold and twice the noise of its own rounds."""
+    from harness.compare import Verdict, as_csv, judge, markdown
+    from harness.measure import Case, Measured, Pair
+
+    case = Case("ops.relu.time_call", 0, ("'opencl'", "'float32'"))
+
+    def made(ratios: list[float]) -> Pair:
+        return Pair(case, Measured(case, "ready", samples=[1.0]), Measured(case, "ready", samples=[min(ratios)]), ratios)
+
+    assert judge(made([1.3, 1.31, 1.29, 1.3, 1.32])) == "slower"
+    assert judge(made([0.7, 0.71, 0.69, 0.7, 0.72])) == "faster"
+    assert judge(made([1.1, 1.12, 1.09, 1.1, 1.11])) == "same"
+    assert judge(made([1.3, 2.3, 1.4, 3.0, 1.9])) == "same"
+    assert judge(Pair(case, Measured(case, "failed"), Measured(case, "ready", samples=[1.0]))) == "failed"
+    side: Any = type("Side", (), {"name": "abc"})()
+    table = markdown([Verdict(case, "slower", 1e-3, 1.3e-3, 1.3, 0.01), Verdict(case, "same", 1.0, 1.0, 1.0)], side, side)
+    assert "1 slower, 0 faster, 1 the same" in table
+    assert "| `relu` | opencl, float32 | 1 ms | 1.3 ms | 1.30 | ±1% | **slower** |" in table
+    assert as_csv([Verdict(case, "new")]).splitlines()[1] == 'ops.relu.time_call,"opencl, float32",,,,0.0,new,'
+
+
+def test_result_files(tmp_path: Path) -> None:
+    """What is written is what asv reads: values at their parameters, spread beside them, scaled by the probe."""
+    results = pytest.importorskip("asv.results", reason="asv is not installed: pip install portable-nn[bench]")
+    from harness import store
+    from harness.measure import Case, Measured
+    from harness.repository import Commit
+
+    about = {"benchmarks": [{"name": "ops.relu.time_call", "params": [["'numpy'", "'opencl'"], ["'float32'"]], "version": "1"}]}
+    case = Case("ops.relu.time_call", 1, ("'opencl'", "'float32'"))
+    slow = {"copy": 2e-3, "fma": 2e-4}  # twice the reference: the machine was half as fast
+    run = [Measured(case, "ready", samples=[4e-3, 5e-3, 6e-3, 8e-3], calls=3, probe=slow, work={"flops": 1, "bytes": 4, "calls": 1})]
+    machine = store.this_machine("here")
+    commit = Commit("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "subject")
+    store.save_machine(machine, {}, [], tmp_path)
+    path = store.result_path("here", commit.hash, tmp_path)
+    store.write_json(path, store.result_file(about, [run], machine, commit, 0.0, {"copy": 1e-3, "fma": 1e-4}))
+    read = results.Results.load(str(path), machine_name="here")
+    assert read.commit_hash == commit.hash
+    assert read.get_result_value("ops.relu.time_call", about["benchmarks"][0]["params"]) == [None, 2e-3]
+    (_, stats) = read.get_result_stats("ops.relu.time_call", about["benchmarks"][0]["params"])
+    assert stats["q_75"] == 4e-3
+    assert read.get_result_value("probe.fma", []) == [2e-4]
+
+
+def test_ceiling() -> None:
+    """The roofline is the slower of arithmetic and memory, at the rate of copies no smaller than the call's."""
+    from harness.site_data import ceiling
+
+    peaks = [{"flops": 1e11, "bandwidth": {"1024": 1e9, "1048576": 1e11, "67108864": 1e10}}]
+    assert ceiling(peaks, 10**9, 10) == pytest.approx(1e-2)
+    assert ceiling(peaks, 0, 10**6) == pytest.approx(1e-5)
+    assert ceiling(peaks, 0, 5 * 10**7) == pytest.approx(5e-3)
+
+
+def test_work_is_counted() -> None:
+    """Bytes of operands and outputs once each, flops of the record; a view moves nothing, a gradient rule counts its ops."""
+    import numpy as np
+    from harness.work import count
+
+    from portable_nn import ops as functions
+    from portable_nn.core.tape import Tape
+
+    x = np.ones((8, 16), np.float32)
+    w = np.ones((16, 4), np.float32)
+    assert count(lambda: functions.matmul(x, w)) == {"flops": 2 * 8 * 16 * 4, "bytes": 4 * (128 + 64 + 32), "calls": 1}
+
+    def taped() -> None:
+        with Tape() as tape:
+            functions.matmul(tape.watch(x), w)
+
+    assert count(taped)["calls"] == 1
+
+
+@pytest.mark.slow
+def test_a_worker_measures_and_the_pages_are_built(tmp_path: Path) -> None:
+    """One op of this checkout from worker to pages: the road of `bench run --save` and `bench site`, without asv's part."""
+    import json
+    import subprocess
+
+    from harness import history, site, store
+    from harness.measure import Budget
+    from harness.repository import ROOT, GitError, commit
+
+    try:
+        head = commit("HEAD")
+    except (GitError, subprocess.SubprocessError, IndexError):
+        pytest.skip("not a git checkout")
+    environment = {"PORTABLE_NN_BENCH_OPS": "relu", "PORTABLE_NN_BENCH_BACKENDS": "numpy"}
+    about, passes, peaks = history.measure_copy(ROOT, environment, "^ops", Budget(bursts=3, passes=2), lambda at, of, m: None)
+    assert {m.state for run in passes for m in run} == {"ready"}
+    history.record(about, passes, peaks, head, store.this_machine("here"), tmp_path / "results", 0.0)
+    first = site.build(tmp_path / "site", results=tmp_path / "results", with_asv=False)
+    data = json.loads((first.parent / "data.js").read_text().removeprefix("window.BENCH = ").rstrip(";\n"))
+    (machine,) = data["machines"]
+    assert [row["b"] for row in machine["rows"]][:2] == ["ops.relu.time_call"] * 2
+    assert {point["op"] for point in machine["roofline"]} == {"relu"}
+
+
+def test_bench_needs_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a wheel, away from any checkout, the command says what is needed."""
+    from portable_nn import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.bench, "__file__", str(tmp_path / "site-packages" / "portable_nn" / "cli" / "bench.py"))
+    assert cli.main(["bench", "site"]) == 2
+    assert "git clone" in capsys.readouterr().err
+    assert cli.main(["bench", "--checkout", str(tmp_path), "site"]) == 2
+    assert "has no asv_bench/harness" in capsys.readouterr().err

@@ -1,0 +1,124 @@
+"""The driver's end of a worker: start it on a copy of portable_nn, ask, stop it when it hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+SUITE = Path(__file__).resolve().parents[1]
+
+
+# OpenBLAS's threads spin for a tenth of a second after a product, and take a core from what is measured next (OpenCL's calls took
+# 1.8 times as long on two cores); 2^14 cycles are enough for them to meet the next product of a burst.
+QUIET = {"OPENBLAS_THREAD_TIMEOUT": "14"}
+
+
+class WorkerDied(Exception):
+    """The measured process ended or did not answer in time; its last words are the message."""
+
+
+class Asked(Exception):
+    """The measured process answered with an error."""
+
+
+class Session:
+    """A worker on one copy of portable_nn.
+
+    Parameters
+    ----------
+    copy : path
+        Root of a checkout: its `.` and `backends` are put on the worker's path.
+    environment : mapping, optional
+        Variables to set for the worker, such as PORTABLE_NN_BENCH_PROFILE.
+    python : str, optional
+        Another interpreter: another set of dependencies.
+
+    Notes
+    -----
+    PORTABLE_NN_BENCH_UNDER is put before the worker's command, such as ``taskset -c 1 chrt -f 20`` on a machine that others use. Never
+    start the driver itself like that: what it asks of the kernel (worktrees, processes) waits for threads that it would then starve.
+    """
+
+    def __init__(self, copy: Path, environment: Mapping[str, str] | None = None, python: str | None = None) -> None:
+        self.copy, self.python = copy, python or sys.executable
+        path = os.pathsep.join(map(str, (copy, copy / "backends", SUITE)))
+        self._environment = {**QUIET, **os.environ, **(environment or {}), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+        self._start()
+
+    def _start(self) -> None:
+        self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (closed in `close`; a pipe that nobody reads would block the worker)
+        self.process = subprocess.Popen(
+            [*shlex.split(self._environment.get("PORTABLE_NN_BENCH_UNDER", "")), self.python, "-m", "harness.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
+            text=True, env=self._environment, cwd=self.copy,
+        )  # fmt: skip
+        self.about = self.ask("hello", timeout=300)
+
+    def restart(self) -> None:
+        """Start again after the worker died."""
+        self.close()
+        self._start()
+
+    def ask(self, do: str, timeout: float = 120, **arguments: Any) -> Any:
+        """Send a command and return the answer.
+
+        Raises
+        ------
+        WorkerDied
+            If the process ended, or has not answered after `timeout` seconds (it is stopped then).
+        Asked
+            If the command failed inside the worker.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerDied(self._last_words()) from None
+        with selectors.DefaultSelector() as ready:
+            ready.register(self.process.stdout, selectors.EVENT_READ)
+            if not ready.select(timeout):
+                self.process.kill()
+                raise WorkerDied(f"no answer to {do} after {timeout:.0f} s")
+        line = self.process.stdout.readline()
+        if not line:
+            raise WorkerDied(self._last_words())
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Asked(answer["error"])
+        return answer["ok"]
+
+    def _last_words(self) -> str:
+        self.process.wait(10)
+        self._said.seek(0)
+        said = self._said.read().strip().splitlines()
+        return f"the worker ended with status {self.process.returncode}" + (f": {said[-1][:300]}" if said else "")
+
+    def close(self) -> None:
+        """End the worker."""
+        if self.process.stdin and not self.process.stdin.closed:
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+        self._said.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

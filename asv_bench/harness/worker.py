@@ -1,0 +1,191 @@
+"""The process that is measured: one copy of portable_nn, one suite, commands and answers as lines of JSON.
+
+    PYTHONPATH=<copy>:<copy>/backends:<asv_bench> python -m harness.worker
+
+The suite is that of the checkout that drives; the copy may be older. What of the suite the copy cannot run is answered with the reason.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import platform
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from importlib import metadata
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+_LIBRARIES = ("numpy", "pyopencl", "intel-opencl-rt", "numba-cuda", "cupy-cuda12x", "cupy-cuda13x", "asv_runner")
+_FIELDS = str, int, float, list, dict, bool
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+
+
+class Worker:
+    """Answers commands; holds at most one case ready to be timed."""
+
+    def __init__(self, suite: Path) -> None:
+        self.suite = suite
+        self.found: dict[str, Any] = {}
+        self.broken: dict[str, str] = {}
+        self.call: Callable[[], Any] | None = None
+        self.track: Callable[[], Any] | None = None
+        self._probe: Any = None
+
+    def hello(self) -> dict[str, Any]:
+        """Import the copy and the suite; say what there is."""
+        import portable_nn
+
+        sys.path.insert(0, str(self.suite.parent))
+        package = importlib.import_module(self.suite.name)
+        for _, name, _ in pkgutil.iter_modules(package.__path__, f"{self.suite.name}."):
+            try:
+                importlib.import_module(name)
+            except Exception as error:
+                self.broken[name.partition(".")[2]] = _reason(error)
+        from asv_runner.discovery import disc_benchmarks
+
+        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):  # a traceback for every module that failed above
+            for benchmark in disc_benchmarks(str(self.suite), ignore_import_errors=True):
+                self.found[benchmark.name] = benchmark
+        described = [{k: v for k, v in vars(b).items() if isinstance(v, _FIELDS) and not k.startswith("_")} for b in self.found.values()]
+        return {
+            "copy": str(Path(portable_nn.__file__).parents[1]),
+            "benchmarks": described,
+            "broken": self.broken,
+            "versions": {"python": platform.python_version()} | {n: v for n in _LIBRARIES if (v := _version(n))},
+        }
+
+    def prepare(self, name: str, index: int) -> dict[str, Any]:
+        """Set one case up, and run it once; what it does is counted."""
+        from . import work
+
+        self.call = self.track = None
+        benchmark = self.found[name]
+        benchmark.set_param_idx(index)
+        try:
+            for setup in benchmark._setups:  # asv's do_setup, which would swallow the reason of a skip
+                setup(*benchmark._current_params)
+            call = lambda: benchmark.func(*benchmark._current_params)  # noqa: E731
+            if benchmark.type != "time":
+                self.track = call
+                return {"state": "ready", "type": benchmark.type, "work": None, "first": 0.0}
+            start = perf_counter()
+            counted = work.count(call)
+            first = perf_counter() - start
+            if first < 0.2:  # counting costs microseconds, which show in short calls
+                start = perf_counter()
+                call()
+                first = perf_counter() - start
+        except NotImplementedError as error:
+            return {"state": "skipped", "reason": _reason(error)}
+        except Exception as error:
+            return {"state": "failed", "reason": _reason(error), "traceback": traceback.format_exc()}
+        self.call = call
+        return {"state": "ready", "type": "time", "work": counted, "first": first}
+
+    def burst(self, seconds: float, calls: int = 0) -> dict[str, Any]:
+        """Time one burst of `calls` calls, or of as many as take about `seconds`."""
+        if self.call is None:
+            raise RuntimeError("burst: no case is ready; prepare one first")
+        call = self.call
+        if not calls:
+            once = self._timed(call, 1)
+            calls = max(1, min(20_000, int(seconds / max(once, 1e-9))))
+        return {"seconds": self._timed(call, calls) / calls, "calls": calls}
+
+    @staticmethod
+    def _timed(call: Callable[[], Any], calls: int) -> float:
+        gc.disable()
+        try:
+            start = perf_counter()
+            for _ in range(calls):
+                call()
+            return perf_counter() - start
+        finally:
+            gc.enable()
+
+    def series(self, bursts: int, seconds: float) -> dict[str, Any]:
+        """Time several bursts, with a sample of the probe before and after them."""
+        before, samples, calls = self.probe(), [], 0
+        for _ in range(bursts):
+            made = self.burst(seconds, calls)
+            calls = made["calls"]
+            samples.append(made["seconds"])
+        after = self.probe()
+        return {"samples": samples, "calls": calls, "probe": {kind: min(v, after[kind]) for kind, v in before.items()}}
+
+    def launches(self, backend: str) -> list[dict[str, Any]]:
+        """Time every kernel of one call by the device's own clock; empty where the backend cannot."""
+        from portable_nn.core import selection
+
+        there: Any = selection.get(backend)
+        if self.call is None or not hasattr(there, "profiling"):
+            return []
+        with there.profiling() as times:
+            self.call()
+        return [{"kernel": t.kernel, "op": t.op, "ns": t.ns, "bytes": t.bytes} for t in times]
+
+    def tracked(self) -> dict[str, Any]:
+        """Run a benchmark that measures itself."""
+        if self.track is None:
+            raise RuntimeError("tracked: no case is ready; prepare one first")
+        try:
+            return {"state": "ready", "value": float(self.track())}
+        except NotImplementedError as error:
+            return {"state": "skipped", "reason": _reason(error)}
+        except Exception as error:
+            return {"state": "failed", "reason": _reason(error)}
+
+    def probe(self) -> dict[str, float]:
+        """Sample the raw probe."""
+        from .probe import Probe
+
+        if self._probe is None:
+            self._probe = Probe()
+        return dict(self._probe.sample())
+
+    def peaks(self, backend: str) -> dict[str, Any]:
+        """Measure what the device of a backend can reach, and say what it is."""
+        from portable_nn.core import selection
+
+        from .probe import Probe
+
+        there: Any = selection.get(backend)
+        device = there.devices()[0]
+        about = {k: getattr(device, k) for k in ("name", "kind", "platform", "driver", "units")}
+        return Probe().peaks(there) | {"device": about}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def main() -> None:
+    """Answer commands until standard input ends. Standard output of the suite goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    worker = Worker(Path(__file__).resolve().parents[1] / "benchmarks")
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer: dict[str, Any] = {"ok": getattr(worker, command.pop("do"))(**command)}
+        except Exception as error:
+            answer = {"error": _reason(error), "traceback": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
