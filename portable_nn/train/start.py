@@ -86,6 +86,8 @@ def fit(
         settings, model = {**settings, "model": model}, None
     if resume is None:
         config = _changed(config or TrainConfig(), settings)
+        if train is not None:
+            config = replace(config, data=train.name)
         if model is None:
             check_name(config.model)
         else:
