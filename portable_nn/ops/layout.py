@@ -115,6 +115,7 @@ def _reshape_vjp(c: Saved, g: Any) -> dict[str, Any]:
         s("transposed tiles", A((67, 130), view="transposed"), -1, dtypes=("float32", "float64", "float16", "int8", "bool")),
         s("channels last tiles", A((2, 37, 9, 11), view="channels_last"), -1, dtypes=("float32", "bfloat16")),
         s("few channels", A((2, 3, 40, 41), view="channels_last"), -1, dtypes=("float32", "uint8")),
+        s("whole tiles", A((3, 32, 8, 8), view="channels_last"), -1, dtypes=("float32",)),
         s("ones", A((1, 4, 1)), (4, 1, 1, 1)),
         s("to zero-d", A((1, 1)), ()),
         s("empty", A((0, 3)), (3, 0, 2)),
