@@ -39,6 +39,8 @@ class FixedLaunch:
         Positions of `given` that change.
     op : str
         Whose launch it is.
+    nbytes : int
+        Of the arrays it is given, each once.
     """
 
     launch: Launch
@@ -46,6 +48,7 @@ class FixedLaunch:
     given: list[Any]
     changing: set[int]
     op: str
+    nbytes: int
 
 
 class PlannedReplay:
@@ -54,7 +57,7 @@ class PlannedReplay:
     Attributes
     ----------
     launches : list of FixedLaunch
-        In order. `launched_once` holds those that need no repetition.
+        In order.
     arena_bytes : int
         Memory that the step's intermediate arrays and scratch share; `alive_bytes` is what no plan can go below, and
         `separate_bytes` what they would take without sharing.
@@ -190,9 +193,11 @@ class PlannedReplay:
                 else:
                     given.append(x.value if isinstance(x, Fixed) else None)
             given += scratch
+            specs = [program.slots[x].spec if type(x) is int else None for x in (*inputs, *outputs)] + list(plan.scratch)
             for launch, made in zip(plan.launches, bound, strict=True):
                 used = {slot for slot in slots_of(launch, len(inputs), len(outputs)) if slot is not None}
-                self.launches.append(FixedLaunch(launch, made, given, changing & used, op))
+                nbytes = sum(spec.nbytes for spec in (specs[slot] for slot in used) if spec is not None)
+                self.launches.append(FixedLaunch(launch, made, given, changing & used, op, nbytes))
         self._moving = [(n, program.slots[n]) for n in sorted(moving | {s for s in self._results if s not in self._arrays})]
 
     # -- running ----------------------------------------------------------------------------------------------------
