@@ -200,6 +200,7 @@ def linear_vjp(c: Saved, g: Array) -> dict[str, Any]:
         s("batch axes", A((2, 3, 9)), A((4, 9)), A((4,))),
         s("vector", A((9,)), A((4, 9)), A((4,))),
         s("views", A((6, 8), view="transposed"), A((5, 8), view="strided"), A((5,), view="reversed")),
+        s("wider bias", A((2, 3)), A((4, 3)), A((4,), dtype="float32"), dtypes=("bfloat16",)),
         s("one", A((1, 1)), A((1, 1)), A((1,))),
         s("empty batch", A((0, 3)), A((4, 3)), A((4,)), gradient=False, why="nothing is summed"),
         s("no features", A((3, 0)), A((4, 0)), A((4,)), gradient=False, why="nothing depends on x"),

@@ -77,6 +77,7 @@ def _length(call: Call) -> int:
         s("two axes", A((3, 4, 5)), (4, 5), A((4, 5), 0.5, 1.5)),
         s("batch axes", A((2, 3, 33)), (33,), A((33,))),
         s("eps", A((3, 9)), 9, A((9,)), eps=0.1),
+        s("no eps", A((2, 5), 0.5, 1.5), 5, eps=0.0),
         s("many rows", A((300, 5)), 5, A((5,))),
         s("views", A((6, 8), view="transposed"), 8, A((8,), view="strided")),
         s("expanded", A((4, 40), view="expanded"), 40, A((40,), view="reversed")),
