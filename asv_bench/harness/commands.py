@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from . import compare as comparing
 from . import confirm, site_data, store
 from . import history as past
+from . import libraries as others
 from .measure import Budget, Measured
 from .repository import PATHS, ROOT, GitError, commit, commits, git
 from .session import Asked, Session, WorkerDied
@@ -144,6 +145,22 @@ def history(options: Namespace) -> int:
                   seen=lambda at, of, m: show(at, of, m.case.title))  # fmt: skip
         if options.confirm:
             confirm.confirm(machine.machine, environment, results, lambda line: print(line, flush=True))
+    return 0
+
+
+def libraries(options: Namespace) -> int:
+    """Time our ops and other libraries' functions in turn."""
+    pythons: dict[str, str | None] = dict.fromkeys(others.LIBRARIES)
+    for text in options.pythons:
+        name, equals, python = text.partition("=")
+        if not equals or name not in pythons:
+            raise Refused(f"--with {text}: LIBRARY=PROGRAM is needed, of {', '.join(pythons)}")
+        pythons[name] = python
+    with _refusing(), _bar() as show:
+        found = others.measure(pythons, store.this_machine(options.machine).machine, _environment(options), store.RESULTS, print, show, options.match)
+    for name, library in found.items():
+        for key, said in sorted(library.get("ratios", {}).items(), key=lambda item: -item[1]["ratio"]):
+            print(f"{said['ratio']:8.2f}  {key}: {_seconds(said['ours'])}, {name} {_seconds(said['theirs'])} ({said['function']})")
     return 0
 
 

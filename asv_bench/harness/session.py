@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ class Session:
         Variables to set for the worker, such as PORTABLE_NN_BENCH_PROFILE.
     python : str, optional
         Another interpreter: another set of dependencies.
+    module : sequence of str, optional
+        What it runs, with arguments.
 
     Notes
     -----
@@ -48,8 +50,8 @@ class Session:
     start the driver itself like that: what it asks of the kernel (worktrees, processes) waits for threads that it would then starve.
     """
 
-    def __init__(self, copy: Path, environment: Mapping[str, str] | None = None, python: str | None = None) -> None:
-        self.copy, self.python = copy, python or sys.executable
+    def __init__(self, copy: Path, environment: Mapping[str, str] | None = None, python: str | None = None, module: Sequence[str] = ("harness.worker",)) -> None:
+        self.copy, self.python, self.module = copy, python or sys.executable, tuple(module)
         path = os.pathsep.join(map(str, (copy, copy / "backends", SUITE)))
         self._environment = {**QUIET, **os.environ, **(environment or {}), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
         self._start()
@@ -57,7 +59,7 @@ class Session:
     def _start(self) -> None:
         self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (closed in `close`; a pipe that nobody reads would block the worker)
         self.process = subprocess.Popen(
-            [*shlex.split(self._environment.get("PORTABLE_NN_BENCH_UNDER", "")), self.python, "-m", "harness.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
+            [*shlex.split(self._environment.get("PORTABLE_NN_BENCH_UNDER", "")), self.python, "-m", *self.module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
             text=True, env=self._environment, cwd=self.copy,
         )  # fmt: skip
         self.about = self.ask("hello", timeout=300)

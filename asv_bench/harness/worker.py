@@ -33,7 +33,7 @@ def _reason(error: BaseException) -> str:
 class Worker:
     """Answers commands; holds at most one case ready to be timed."""
 
-    def __init__(self, suite: Path) -> None:
+    def __init__(self, suite: Path | None) -> None:
         self.suite = suite
         self.found: dict[str, Any] = {}
         self.broken: dict[str, str] = {}
@@ -45,6 +45,7 @@ class Worker:
         """Import the copy and the suite; say what there is."""
         import portable_nn
 
+        assert self.suite is not None
         sys.path.insert(0, str(self.suite.parent))
         package = importlib.import_module(self.suite.name)
         for _, name, _ in pkgutil.iter_modules(package.__path__, f"{self.suite.name}."):
@@ -135,6 +136,34 @@ class Worker:
             self.call()
         return [{"kernel": t.kernel, "op": t.op, "ns": t.ns, "bytes": t.bytes} for t in times]
 
+    def dump(self, name: str, index: int, path: str) -> None:
+        """Write the operands of a case and what this copy makes of them, for a library to repeat."""
+        import numpy as np
+        from benchmarks import calls, choice
+
+        from portable_nn.core.registry import find
+        from portable_nn.testing.cases import drawn, seed_of
+
+        benchmark = self.found[name]
+        benchmark.set_param_idx(index)
+        backend, dtype, case_name, _ = benchmark._current_params
+        op = find(name.split(".")[1])
+        case = calls.cases(op)[case_name]
+        given = drawn(case, dtype, seed_of(op.name, case.name, dtype))
+        arrays: dict[str, Any] = {}
+
+        def told(value: Any) -> Any:
+            if isinstance(value, np.ndarray):
+                arrays[f"a{len(arrays)}"] = value
+                return {"array": f"a{len(arrays) - 1}"}
+            return [told(v) for v in value] if isinstance(value, list | tuple) else value
+
+        described = {"args": [told(a) for a in given.args], "settings": {k: told(v) for k, v in given.settings.items()}}
+        there = choice.backend(backend)
+        made = op(*given.map(there.from_numpy, np.ndarray).args, **given.map(there.from_numpy, np.ndarray).settings)
+        y = there.to_numpy(made[0] if isinstance(made, tuple) else made)
+        np.savez(path, told=np.array(json.dumps(described)), y=y, **arrays)
+
     def tracked(self) -> dict[str, Any]:
         """Run a benchmark that measures itself."""
         if self.track is None:
@@ -173,11 +202,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def main() -> None:
-    """Answer commands until standard input ends. Standard output of the suite goes to standard error."""
+def serve(worker: Worker) -> None:
+    """Answer commands until standard input ends. What is printed goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    worker = Worker(Path(__file__).resolve().parents[1] / "benchmarks")
     for line in sys.stdin:
         command = json.loads(line)
         try:
@@ -188,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker(Path(__file__).resolve().parents[1] / "benchmarks"))

@@ -16,6 +16,7 @@ _EXAMPLES = """examples:
   portable-nn bench run --profile quick --ops "conv2d|matmul" --csv times.csv
   portable-nn bench compare main HEAD              two commits, timed in turn
   portable-nn bench compare main .                 a commit and the working copy
+  portable-nn bench libraries --with torch=venv/bin/python
   portable-nn bench history --last 30              results of commits that change kernels or dispatch
   portable-nn bench site                           build the pages from the results, and open them
 """
@@ -64,7 +65,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         description="Measure, compare and show how fast ops and models are. Needs a checkout: the suite is its asv_bench/.",
     )  # fmt: skip
     bench.add_argument("--checkout", metavar="FOLDER", help="root of the checkout whose suite is used (default: the one around here)")
-    found = bench.add_subparsers(dest="bench", metavar="{op,run,compare,history,site}", required=True)
+    found = bench.add_subparsers(dest="bench", metavar="{op,run,compare,libraries,history,site}", required=True)
 
     op = found.add_parser("op", help="one call: time, spread, roofline, launches")
     op.add_argument("op", metavar="OP")
@@ -92,6 +93,11 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     compare.add_argument("--markdown", metavar="FILE", help="write the table of a pull request")
     compare.add_argument("--results", metavar="FOLDER", help="write asv's result files of both commits there")
     compare.add_argument("--fail-on-slower", action="store_true", help="exit with 1 if a case became slower")
+
+    libraries = found.add_parser("libraries", help="our ops and other libraries' functions, timed in turn")
+    _choice(libraries, "history")
+    libraries.add_argument("--with", dest="pythons", action="append", default=[], metavar="LIBRARY=PROGRAM", help="interpreter that has a library: torch=/some/venv/bin/python")
+    libraries.add_argument("--machine", help="name of this machine (default: made of its processor)")
 
     history = found.add_parser("history", help="measure commits that have no results yet; stop and go on at will")
     history.add_argument("range", nargs="?", default="HEAD", help="commits, as for git log (default HEAD)")

@@ -101,7 +101,8 @@ const pages = {
     const draw = () => {
       const m = at(state.machine); bar.replaceChildren(); figure.replaceChildren(); list.replaceChildren(); if (!m || !m.roofline.length) { note.textContent = "No op of this machine has both a time and a count of its work."; return; }
       const backends = distinct(m.roofline.map(r => r.p[0])), directions = distinct(m.roofline.map(r => r.p[3]));
-      if (!backends.includes(state.backend)) state.backend = backends[backends.length - 1]; remember(state);
+      const points = b => m.roofline.filter(r => r.p[0] === b).length;
+      if (!backends.includes(state.backend)) state.backend = [...backends].sort((a, b) => points(b) - points(a))[0]; remember(state);
       const go = key => v => { state[key] = v; draw(); };
       bar.append(select("machine", D.machines.map(x => x.name), m.name, go("machine")), select("backend", backends, state.backend, go("backend")), select("direction", directions, state.direction, go("direction")),
         $("label", {}, "op", $("input", { value: state.op, placeholder: "part of its name", "aria-label": "op", oninput: e => { state.op = e.target.value; plot(); } })));
