@@ -26,6 +26,7 @@ _known = Concerns()
 def _open(working: bool, like: Path, known: Concerns) -> None:
     global _place, _known
     _place, _known = stage.Stage(working, like), known
+    _place.warm()
     multiprocessing.util.Finalize(_place, _place.close, exitpriority=10)
 
 
@@ -109,6 +110,10 @@ def plant(faults: list[Fault], first: stage.Stage, results: dict[str, Any], opti
             bar.advance(task)
         pool.close()
         pool.join()
+    tests = sorted({e["test"] for e in results["faults"] if e["outcome"] == "caught" and e["how"] in ("values", "error") and not e.get("confirmed")})
+    console.print(f"{len(tests)} tests on the unchanged tree")
+    results = report.confirmed(results, set(first.failing(tests)))
+    report.write(options.out, results)
     print(f"{len(faults)} faults in {time.monotonic() - start:.0f} s")
     print(report.table(results))
     return 0

@@ -232,7 +232,8 @@ def affected(fault: Fault, known: Concerns, before: str) -> list[tuple[Case, tup
         return _by_program([(known.cases[n], (kernel, defines)) for n, kernel, _, defines in launches if (kernel, defines) in programs])
     name = Path(fault.path).name
     launches = [x for x in known.launches if name in _included(x[2])]
-    launches.sort(key=lambda x: (x[1] != fault.scope, known.cases[x[0]].dtype != "float32"))
+    launches = [x for x in launches if x[1] == fault.scope] or launches
+    launches.sort(key=lambda x: known.cases[x[0]].dtype != "float32")
     changed: dict[tuple[Any, ...], bool] = {}
     found = []
     for n, _, source, defines in launches:

@@ -25,7 +25,7 @@ FAMILIES = {
     "images": ("resize", "unfold", "pixel_shuffle"),
     "elementwise": (
         "elementwise", "expression", "mapping", "arithmetic", "math", "activation", "threshold", "smooth_unit", "prelu", "glu",
-        "gated", "prelude_common", "compose", "scalar", "rendered", "optim_step",
+        "gated", "prelude_common", "compose", "scalar", "rendered", "optim_step", "index_width",
     ),
     "core": ("tape", "op.", "spec", "geometry", "subscript", "dtypes", "tree"),
 }  # fmt: skip

@@ -30,6 +30,16 @@ def added(results: dict[str, Any], entry: Entry, commit: str, date: str) -> dict
     return {"faults": sorted([*kept, entry | {"commit": commit, "date": date}], key=lambda e: str(e["id"]))}
 
 
+def confirmed(results: dict[str, Any], failing: set[str]) -> dict[str, Any]:
+    """Return the results where each fault caught by a test that fails without it too is an error, and the others are confirmed."""
+    found = []
+    for e in results["faults"]:
+        if e["outcome"] == "caught" and e["test"] in failing:
+            e = e | {"outcome": "error", "message": f"fails on the unchanged tree too: {e.get('message', '')}"}
+        found.append(e | {"confirmed": True} if e["outcome"] == "caught" else e)
+    return {"faults": found}
+
+
 def write(path: Path, results: dict[str, Any]) -> None:
     """Write the results: a line each, so that a change of one is a change of a line."""
     lines = ",\n".join(json.dumps(e) for e in results["faults"])
@@ -58,7 +68,7 @@ def counted(results: dict[str, Any]) -> list[Entry]:
 
 def line(entry: Entry) -> str:
     """Return one result as a person reads it."""
-    where = f"{entry.get('rung', '')}: {entry.get('test', '')}" if entry["outcome"] == "caught" else entry.get("message", "")
+    where = f"{entry.get('rung', '')} {entry.get('test', '')}" if entry["outcome"] == "caught" else entry.get("message", "")
     return f"{entry['outcome']:9} {entry['seconds']:6.1f} s  {entry['kind']:20} {entry['id']}  {where}"[:220]
 
 
