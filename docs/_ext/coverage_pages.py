@@ -59,7 +59,7 @@ def coverage_page(packed: dict[str, Any]) -> str:
 def results_page(packed: dict[str, Any]) -> str:
     """Return the latest result of every rung, as Markdown that docs/verification.md includes."""
     runs = {run["rung"]: run for run in packed["runs"]}
-    lines = ["| step | rung | passed | failed | skipped | samples of each op, dtypes if not all | minutes | date | commit | tool |", "|---|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| step | rung | passed | failed | skipped | samples of each op, dtypes if not all | minutes (CPU) | date | commit | tool |", "|---|---|---|---|---|---|---|---|---|---|"]
     for rung in RUNGS.values():
         run = runs.get(rung.name)
         if run is None:
@@ -67,10 +67,11 @@ def results_page(packed: dict[str, Any]) -> str:
             continue
         totals = run["totals"]
         samples = f"{run['samples'] or 'all'}{', ' if run.get('dtypes') else ''}{' '.join(run.get('dtypes', ()))}"
-        cells = (f"{totals['passed']:,}", f"{totals['failed']:,}", f"{totals['skipped']:,}", samples, f"{run['seconds'] / 60:.1f}", run["date"][:10], f"`{run['commit']}`", run["tool"])
+        cpu = f" ({run['cpu_seconds'] / 60:.1f})" if "cpu_seconds" in run else ""
+        cells = (f"{totals['passed']:,}", f"{totals['failed']:,}", f"{totals['skipped']:,}", samples, f"{run['seconds'] / 60:.1f}{cpu}", run["date"][:10], f"`{run['commit']}`", run["tool"])
         lines.append(f"| {rung.step} | `{rung.name}` | {' | '.join(map(str, cells))} |")
     machines = sorted({run["machine"] for run in runs.values()})
-    lines += ["", f"Machines: {'; '.join(machines) or 'none'}. Minutes are of the wall clock, whatever else the machine did. What each rung leaves out by default:", ""]
+    lines += ["", f"Machines: {'; '.join(machines) or 'none'}. Minutes are of the wall clock on a machine that may have been busy, and in brackets of all its processors' time; `--jobs` shares the latter out. What each rung leaves out by default:", ""]
     lines += [f"- `{rung.name}`: {rung.left_out}." for rung in RUNGS.values() if rung.left_out]
     return "\n".join([*lines, ""])
 

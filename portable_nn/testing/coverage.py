@@ -110,7 +110,7 @@ def table_of(records: Iterable[Mapping[str, Any]]) -> Table:
 
 def told_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the summary says of a record: all but the counts of ops."""
-    names = ("rung", "step", "title", "backend", "date", "commit", "tool", "samples", "dtypes", "left_out", "seconds", "totals")
+    names = ("rung", "step", "title", "backend", "date", "commit", "tool", "samples", "dtypes", "left_out", "seconds", "cpu_seconds", "totals")
     if "rung" in record:
         return {name: record[name] for name in names if name in record} | {"machine": record["machine"].get("processor", "")}
     return {name: record[name] for name in ("backend", "date", "quick", "totals", "rates")} | {"device": _device(record)}

@@ -202,15 +202,16 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch) -> None:
             ran.append(op)
             if len(ran) == 3:
                 raise KeyboardInterrupt
-            yield {"op": op, "seconds": 1.0, "counts": {op: {"forward": {"float32": [1, 0, 0]}}}, "failures": [], "skips": {}}
+            yield {"op": op, "cpu_seconds": 1.0, "counts": {op: {"forward": {"float32": [1, 0, 0]}}}, "failures": [], "skips": {}}
 
     monkeypatch.setattr(command.pool, "run", run)
     options: argparse.Namespace = parser().parse_args(["numpy", "--resume"])
     with pytest.raises(KeyboardInterrupt):
         command.run(RUNGS["numpy"], ["a", "b", "c", "d"], 1, options, Console())
-    assert len(command.journal(RUNGS["numpy"]).read_text().splitlines()) == 3
+    (kept,) = tmp_path.rglob("numpy-*.jsonl")
+    assert len(kept.read_text().splitlines()) == 3
     record = command.run(RUNGS["numpy"], ["a", "b", "c", "d"], 1, options, Console())
     assert ran == ["a", "b", "c", "c", "d"]
     assert record["totals"]["passed"] == 4
-    assert not command.journal(RUNGS["numpy"]).exists()
+    assert not kept.exists()
     assert json.loads(json.dumps(record)) == record

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+import zlib
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,16 +52,16 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def journal(rung: Rung) -> Path:
-    """Return the file that keeps what a rung has done so far."""
+def journal(rung: Rung, head: dict[str, Any]) -> Path:
+    """Return the file that keeps what a run of a rung has done so far: of this commit, tool and selection."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "portable_nn" / "ladder" / f"{rung.name}.jsonl"
+    return root / "portable_nn" / "ladder" / f"{rung.name}-{zlib.crc32(json.dumps(head).encode()):08x}.jsonl"
 
 
 def earlier(rung: Rung, head: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the results of an interrupted run with the same commit, tool and selection."""
     try:
-        lines = [json.loads(line) for line in journal(rung).read_text().splitlines()]
+        lines = [json.loads(line) for line in journal(rung, head).read_text().splitlines()]
     except (OSError, ValueError):
         return []
     return lines[1:] if lines and lines[0] == head else []
@@ -71,7 +72,7 @@ def run(rung: Rung, ops: list[str], samples: int | None, options: argparse.Names
     began, start = datetime.now(UTC), time.monotonic()
     head = {"rung": rung.name, "commit": commit(), "tool": rung.version(), "samples": samples, "dtypes": options.dtypes, "ops": ops}
     found = earlier(rung, head) if options.resume else []
-    path = journal(rung)
+    path = journal(rung, head)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in (head, *found)))
     columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[now]}"), TimeElapsedColumn())
@@ -86,13 +87,13 @@ def run(rung: Rung, ops: list[str], samples: int | None, options: argparse.Names
     results = Results()
     for line in sorted(found, key=lambda line: str(line["op"])):
         results.merge(line)
-    path.unlink()
+    path.unlink(missing_ok=True)
     return {
         "format": FORMAT, "rung": rung.name, "step": rung.step, "title": rung.title, "backend": rung.backend, "state": rung.state,
         "date": began.isoformat(timespec="seconds"), "commit": head["commit"], "portable_nn": VERSION, "tool": head["tool"],
         "machine": machine(), "system": system(), "samples": samples, "dtypes": options.dtypes, "left_out": rung.left_out,
-        "seconds": round(time.monotonic() - start, 1), "process_seconds": round(sum(line["seconds"] for line in found), 1),
-        "slowest": {line["op"]: round(line["seconds"]) for line in sorted(found, key=lambda line: -line["seconds"])[:5]},
+        "seconds": round(time.monotonic() - start, 1), "cpu_seconds": round(sum(line["cpu_seconds"] for line in found), 1),
+        "slowest": {line["op"]: round(line["cpu_seconds"]) for line in sorted(found, key=lambda line: -line["cpu_seconds"])[:5]},
         "totals": results.totals(), **asdict(results),
     }  # fmt: skip
 

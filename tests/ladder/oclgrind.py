@@ -20,6 +20,9 @@ ENVIRONMENT = {
     "OCLGRIND_DATA_RACES": "1", "OCLGRIND_UNINITIALIZED": "1", "OCLGRIND_UNIFORM_WRITES": "1", "OCLGRIND_MAX_ERRORS": "100000",  # of the process: behind them it would be silent
 }  # fmt: skip
 
+# A cache of its own: a program that is loaded as a binary has no text to show.
+PLACES = {"OCLGRIND_LOG": "{folder}/log", "XDG_CACHE_HOME": "{folder}"}
+
 
 class Log:
     """The log of this process, which must have been started with `ENVIRONMENT`."""

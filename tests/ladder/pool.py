@@ -25,7 +25,8 @@ class _Worker:
     def __init__(self, rung: Rung, samples: int | None, dtypes: Sequence[str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="portable_nn-ladder-")
         self._errors = Path(self._folder.name) / "stderr"
-        environment = os.environ | {"PYTHONPATH": python_path(), "OCLGRIND_LOG": str(Path(self._folder.name) / "log")} | dict(rung.environment())
+        environment = os.environ | {"PYTHONPATH": python_path()}
+        environment |= {name: value.replace("{folder}", self._folder.name) for name, value in rung.environment().items()}
         command = [*rung.prefix, sys.executable, "-m", "ladder.child", rung.name, str(samples or 0), *dtypes]
         with self._errors.open("w") as errors:
             self.process = subprocess.Popen(
@@ -55,7 +56,7 @@ class _Worker:
         status = self.process.wait()
         words = self._errors.read_text(errors="replace").strip()
         said = f"more than {PATIENCE} s" if late else f"the process ended with {status}: {' '.join(words[-400:].split())}"
-        return {"op": op, "seconds": 0.0, "counts": {op: {"forward": {"float32": [0, 1, 0]}}}, "failures": [f"{op}: {said}"], "skips": {}}
+        return {"op": op, "cpu_seconds": 0.0, "counts": {op: {"forward": {"float32": [0, 1, 0]}}}, "failures": [f"{op}: {said}"], "skips": {}}
 
     @property
     def spent(self) -> bool:

@@ -45,7 +45,7 @@ class Rung:
     missing, version : callable
         Why the tool cannot be used here (empty if it can), and which it is.
     environment : callable
-        What the processes that run it are given.
+        What the processes that run it are given; "{folder}" stands for a folder of the process.
     prefix : tuple of str
         A command that starts the process.
     left_out : str
@@ -248,8 +248,8 @@ RUNGS: dict[str, Rung] = {
         ),
         Rung(
             "oclgrind", "d", "OpenCL text in Oclgrind: races, uninitialised reads, accesses out of bounds, divergent barriers", "opencl", "sanitized",
-            "oclgrind", "oclgrind", _no_oclgrind, lambda: _platform("oclgrind")[1], samples=4, environment=lambda: oclgrind.ENVIRONMENT,
-            left_out="every dtype but float32, and samples of more than 3000 elements; gradients run as the ops they are",
+            "oclgrind", "oclgrind", _no_oclgrind, lambda: _platform("oclgrind")[1], samples=4, environment=lambda: oclgrind.ENVIRONMENT | oclgrind.PLACES,
+            left_out="every dtype but float32, and samples that launch more than 4000 work-items (attention: 600); gradients run as the ops they are",
         ),
         _offline("nvidia", "cupy", "nvrtc", "CUDA text compiled by NVRTC"),
         _offline("amd", "opencl", "amd", "OpenCL and HIP text compiled by clang for AMD"),
