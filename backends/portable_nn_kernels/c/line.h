@@ -4,6 +4,8 @@
  * stride parameters. With LANES the G work-items of a group share a line (EACH walks it, JOIN combines what they hold);
  * without, every work-item has a line of its own: for short lines, and for axes that are not innermost.
  * UNIT says that elements of a line are neighbours in every operand, DENSE that lines k0 and k0 + 1 start side by side. */
+#include "tree.h"
+
 #define LINES(t) const i64 t##k1, const i64 t##k0, const i64 t##c
 #ifdef DENSE
 #define LINE(t) (k1 * t##k1 + k0)
@@ -39,15 +41,7 @@
         if (base_ + lane < end_) { const i64 c = base_ + lane; body }                                           \
         sum += part_;                                                                                           \
     }
-#define JOIN(value, f)                                                                                          \
-    lanes[lane] = value;                                                                                        \
-    BARRIER();                                                                                                  \
-    for (i64 span_ = G / 2; span_ > 0; span_ /= 2) {                                                            \
-        if (lane < span_) lanes[lane] = f(lanes[lane], lanes[lane + span_]);                                    \
-        BARRIER();                                                                                              \
-    }                                                                                                           \
-    value = lanes[0];                                                                                           \
-    BARRIER();
+#define JOIN(value, f) TREE(R, value, lanes, lane, G, f)
 #define FIRST_LANE (lane == 0)
 #else
 #define LINE_LOCALS

@@ -138,17 +138,8 @@ KERNEL(pnn_loss, G, 1, 1)
     losses += some_losses;
     shares += some_shares;
 #ifndef LANES /* every work-item has rows of its own */
-    for (int which = 0; which < 2; ++which) {
-        lanes[lane] = which ? shares : losses;
-        BARRIER();
-        for (i64 span = G / 2; span > 0; span /= 2) {
-            if (lane < span) lanes[lane] += lanes[lane + span];
-            BARRIER();
-        }
-        if (which) shares = lanes[0];
-        else losses = lanes[0];
-        BARRIER();
-    }
+    TREE(R, losses, lanes, lane, G, R_SUM)
+    TREE(R, shares, lanes, lane, G, R_SUM)
 #endif
     if (lane == 0) {
         STORE(R, partial, GROUP_ID(0), losses);

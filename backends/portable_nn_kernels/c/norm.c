@@ -7,6 +7,7 @@
  * Defines: WG, TX TS (tags of x, of statistics); TG for gradients; UNIT where L is adjacent in memory (a stride that only
  * the run knows makes a CPU's loads gathers: a third of the speed). Statistics are kept in R, float32 or wider. */
 #include "math.h"
+#include "tree.h"
 
 #ifdef UNIT
 #define ALONG(l, stride) (l)
@@ -16,13 +17,8 @@
 
 #define R ACC(TX)
 
-/* Sum of s[0 .. WG) into s[0]; every work-item of the group must come here. */
-#define TREE(s)                                            \
-    BARRIER();                                             \
-    for (i64 reach = WG / 2; reach > 0; reach /= 2) {         \
-        if (lid < reach) s[lid] += s[lid + reach];           \
-        BARRIER();                                         \
-    }
+#define ADD_UP(value, s) TREE(R, value, s, lid, WG, PNN_SUM) /* over the group; every work-item must come here */
+#define PNN_SUM(a, b) ((a) + (b))
 
 #ifdef STATS_ROWS
 /* One work-group: mean and sum of squared deviations of one part of one channel; work-items run along L.
@@ -41,10 +37,8 @@ KERNEL(pnn_norm_stats_rows, WG, 1, 1)(IN(TX, x), OUT(TS, mean), OUT(TS, m2), i64
         for (i64 l = lid; l < length; l += WG) row += LOAD(TX, x, i * s_n + c * s_c + ALONG(l, s_l));
         sum += row;
     }
-    s[lid] = sum;
-    TREE(s)
-    const R mu = s[0] / (R)((last - first) * length);
-    BARRIER();
+    ADD_UP(sum, s)
+    const R mu = sum / (R)((last - first) * length);
     sum = 0;
     for (i64 i = first; i < last; ++i) {
         R row = 0;
@@ -54,11 +48,10 @@ KERNEL(pnn_norm_stats_rows, WG, 1, 1)(IN(TX, x), OUT(TS, mean), OUT(TS, m2), i64
         }
         sum += row;
     }
-    s[lid] = sum;
-    TREE(s)
+    ADD_UP(sum, s)
     if (lid == 0) {
         STORE(TS, mean, GROUP_ID(0), mu);
-        STORE(TS, m2, GROUP_ID(0), s[0]);
+        STORE(TS, m2, GROUP_ID(0), sum);
     }
 }
 #endif
@@ -139,7 +132,6 @@ KERNEL(pnn_norm_grad_rows, WG, 1, 1)(IN(TG, g), IN(TX, x), IN(TS, mean), IN(TS, 
     AT_OUT(TS, gb);
     AT_OUT(TS, gw);
     LOCAL R s[WG];
-    LOCAL R t[WG];
     const i64 lid = LOCAL_ID(0), c = GROUP_ID(0) / parts, p = GROUP_ID(0) - c * parts;
     const i64 first = n * p / parts, last = n * (p + 1) / parts;
     const R mu = LOAD(TS, mean, c), r = LOAD(TS, rstd, c);
@@ -154,13 +146,11 @@ KERNEL(pnn_norm_grad_rows, WG, 1, 1)(IN(TG, g), IN(TX, x), IN(TS, mean), IN(TS, 
         sum += row;
         dot += row_dot;
     }
-    s[lid] = sum;
-    t[lid] = dot;
-    TREE(s)
-    TREE(t)
+    ADD_UP(sum, s)
+    ADD_UP(dot, s)
     if (lid == 0) {
-        STORE(TS, gb, GROUP_ID(0), s[0]);
-        STORE(TS, gw, GROUP_ID(0), t[0] * r);
+        STORE(TS, gb, GROUP_ID(0), sum);
+        STORE(TS, gw, GROUP_ID(0), dot * r);
     }
 }
 #endif
@@ -235,19 +225,15 @@ KERNEL(pnn_norm_layer, WG, 1, 1)(IN(TX, x), IN(TW, weight), IN(TB, bias), OUT(TX
         const i64 at = row * length;
         R sum = 0;
         for (i64 l = lid; l < length; l += WG) sum += LOAD(TX, x, at + l);
-        s[lid] = sum;
-        TREE(s)
-        const R mu = s[0] / (R)length;
-        BARRIER();
+        ADD_UP(sum, s)
+        const R mu = sum / (R)length;
         sum = 0;
         for (i64 l = lid; l < length; l += WG) {
             const R d = LOAD(TX, x, at + l) - mu;
             sum = FMA(d, d, sum);
         }
-        s[lid] = sum;
-        TREE(s)
-        const R r = (R)1 / CAT(pnn_sqrt_, ACC_TAG(TX))(s[0] / (R)length + eps);
-        BARRIER();
+        ADD_UP(sum, s)
+        const R r = (R)1 / CAT(pnn_sqrt_, ACC_TAG(TX))(sum / (R)length + eps);
         for (i64 l = lid; l < length; l += WG) {
             R v = (LOAD(TX, x, at + l) - mu) * r;
             if (WEIGHT) v *= (R)LOAD(TW, weight, l * w_step);
@@ -273,7 +259,6 @@ KERNEL(pnn_norm_layer_grad, WG, 1, 1)(IN(TG, g), IN(TX, x), IN(TW, weight), IN(T
     AT_IN(TS, rstd);
     AT_OUT(TX, gx);
     LOCAL R s[WG];
-    LOCAL R t[WG];
     const i64 lid = LOCAL_ID(0);
     for (i64 row = GROUP_ID(0); row < rows; row += NUM_GROUPS(0)) {
         const i64 at = row * length;
@@ -284,12 +269,9 @@ KERNEL(pnn_norm_layer_grad, WG, 1, 1)(IN(TG, g), IN(TX, x), IN(TW, weight), IN(T
             sum += h;
             dot = FMA(h, (LOAD(TX, x, at + l) - mu) * r, dot);
         }
-        s[lid] = sum;
-        t[lid] = dot;
-        TREE(s)
-        TREE(t)
-        const R mean_h = s[0] / (R)length, mean_dot = t[0] / (R)length;
-        BARRIER();
+        ADD_UP(sum, s)
+        ADD_UP(dot, s)
+        const R mean_h = sum / (R)length, mean_dot = dot / (R)length;
         for (i64 l = lid; l < length; l += WG) {
             const R h = (R)LOAD(TG, g, at + l) * (WEIGHT ? (R)LOAD(TW, weight, l * w_step) : (R)1);
             const R xhat = (LOAD(TX, x, at + l) - mu) * r;

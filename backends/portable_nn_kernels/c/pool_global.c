@@ -1,7 +1,10 @@
 /* Mean of whole planes: y[n, c] = sum over h, w of x / (h w). For arrays whose planes are contiguous rows (not
  * channels-last). One group of SIZE work-items per plane, strided sums joined by a tree; a group walks over several planes.
  * Traffic: x once. Defines: T, SIZE (a power of two). */
+#include "tree.h"
+
 #define REAL ACC(T)
+#define PNN_SUM(a, b) ((a) + (b))
 KERNEL(pnn_pool_global_avg, SIZE, 1, 1)(IN(T, x), OUT(T, y), i64 n, i64 c, i64 h, i64 w, i64 xn, i64 xc, i64 xh, i64 xw,
                                         i64 yn, i64 yc) {
     AT_IN(T, x); AT_OUT(T, y);
@@ -14,13 +17,7 @@ KERNEL(pnn_pool_global_avg, SIZE, 1, 1)(IN(T, x), OUT(T, y), i64 n, i64 c, i64 h
             for (i64 e = lane; e < h * w; e += SIZE) total += LOAD(T, x, base + e * xw);
         else
             for (i64 e = lane; e < h * w; e += SIZE) total += LOAD(T, x, base + e / w * xh + e % w * xw);
-        partial[lane] = total;
-        BARRIER();
-        for (i64 half_ = SIZE / 2; half_ > 0; half_ /= 2) {
-            if (lane < half_) partial[lane] += partial[lane + half_];
-            BARRIER();
-        }
-        if (lane == 0) STORE(T, y, plane / c * yn + plane % c * yc, partial[0] / (REAL)(h * w));
-        BARRIER();
+        TREE(REAL, total, partial, lane, SIZE, PNN_SUM)
+        if (lane == 0) STORE(T, y, plane / c * yn + plane % c * yc, total / (REAL)(h * w));
     }
 }

@@ -14,6 +14,7 @@
  * of the macros below; INIT a value; G; W (0: the rows kernel);
  * UNIT if the walked axis has stride 1, FLAT if there is one kept axis, DENSE if that has stride 1. */
 #include "math.h"
+#include "tree.h"
 
 #define MAP_VALUE(v, m, j) ((A)(v))
 #define MAP_TRUE(v, m, j) ((A)((v) != 0))
@@ -94,14 +95,8 @@ KERNEL(pnn_reduce_rows, G, 1, 1)(PNN_PARAMETERS) {
                 sum = COMBINE(sum, COMBINE_4(s));
             }
         }
-        lanes[lane] = sum;
-        BARRIER();
-        for (i64 span = G / 2; span > 0; span /= 2) {
-            if (lane < span) lanes[lane] = COMBINE(lanes[lane], lanes[lane + span]);
-            BARRIER();
-        }
-        if (lane == 0) STORE(Y, y, tile, FINISH(lanes[0]));
-        BARRIER();
+        TREE(A, sum, lanes, lane, G, COMBINE)
+        if (lane == 0) STORE(Y, y, tile, FINISH(sum));
     }
 }
 #else

@@ -8,17 +8,11 @@
  * number of work-items of the group, a power of two. All of them must come here. The order is fixed: halves, then halves
  * of those; max and min propagate NaN; integers wrap. */
 #include "math.h"
+#include "tree.h"
 
 #define PNN_ROW_REDUCTION(name, T, f)                                                           \
     DEVICE T pnn_row_##name##_##T(T value, LOCALP T* lanes, i64 lane, i64 size) {               \
-        lanes[lane] = value;                                                                    \
-        BARRIER();                                                                              \
-        for (i64 span = size / 2; span > 0; span /= 2) {                                        \
-            if (lane < span) lanes[lane] = f##_##T(lanes[lane], lanes[lane + span]);            \
-            BARRIER();                                                                          \
-        }                                                                                       \
-        value = lanes[0];                                                                       \
-        BARRIER();                                                                              \
+        TREE(T, value, lanes, lane, size, f##_##T)                                              \
         return value;                                                                           \
     }
 #define PNN_ROW_REDUCTIONS(T)                                                                   \
