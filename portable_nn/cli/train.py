@@ -42,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
     rate = "" if result.images_per_second != result.images_per_second else f", {result.images_per_second:,.0f} images/s"
     print(f"test accuracy {100 * result.test_accuracy:.2f} % ({wrong} of {total} wrong)")
     print(f"{result.steps} steps in {result.seconds:.1f} s{rate}, on {result.backend}: {result.device}")
-    names = ", ".join(path.name for path in result.pictures) or 'no pictures (pip install "portable-nn[vision]")'
-    print(f"report in {result.folder}: {names}, metrics.csv, model.safetensors")
+    page = ["report.html"] if (result.folder / "report.html").is_file() else []
+    names = ", ".join([*page, *(path.name for path in result.pictures), "metrics.csv", "model.safetensors", "best.safetensors"])
+    print(f"report in {result.folder}: {names}")
     return 0
