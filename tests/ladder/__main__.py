@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--list", action="store_true", help="name the rungs, and say which cannot run here")
     made.add_argument("--ops", nargs="+", metavar="OP", default=[], help="only these ops; nothing is recorded")
     made.add_argument("--samples", default="", metavar="N", help="samples of each op, or 'all'; each rung has its own default")
-    made.add_argument("--dtypes", nargs="+", metavar="DTYPE", default=[], help="only these dtypes")
+    made.add_argument("--dtypes", nargs="+", metavar="DTYPE", default=[], help="only these dtypes (of ops that know none of them, the first)")
     made.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="processes at a time (one per core, up to four)")
     made.add_argument("--resume", action="store_true", help="go on with rungs that were interrupted at this commit")
     made.add_argument("--join", action="store_true", help="run nothing; make the package's table and the README's from the records")

@@ -34,7 +34,9 @@ def main() -> None:
     np.seterr(all="ignore")  # samples hold NaN, and some casts overflow on purpose
     for line in sys.stdin:
         op, start = OPS[line.strip()], _cpu_seconds()
-        results = run_checks(check for check in checks(op, samples) if not dtypes or check.dtype in dtypes)
+        planned = checks(op, samples)
+        chosen = [check for check in planned if check.dtype in dtypes]
+        results = run_checks(chosen or [check for check in planned if not dtypes or check.dtype == planned[0].dtype])
         print(json.dumps({"op": op.name, "cpu_seconds": round(_cpu_seconds() - start, 2), **asdict(results)}), file=told, flush=True)
 
 
