@@ -34,6 +34,7 @@ def _max_vjp(c: Saved, g: Array) -> dict[str, Any]:
         s("channels last", A((2, 5, 6), unique=True, view="channels_last"), 2),
         s("reversed", A((3, 2, 6), unique=True, view="reversed"), 2),
         s("no sequences", A((0, 2, 4)), 2),
+        s("outside", A((1, 2, 2), unique=True), 2, stride=1, padding=1, dilation=3, gradient=False, why="-inf: the window holds padding only"),
         s("NaN and ties", A((1, 1, 8), values=(1, 1, float("nan"), 2, 2, 2, 0, float("-inf"))), 2, gradient=False, why="NaN, ties"),
     ),
     bad=(

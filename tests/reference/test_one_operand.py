@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import portable_nn.ops  # noqa: F401 - fills the registry
+import portable_nn as pnn
+import portable_nn.ops  # fills the registry
 from portable_nn.core import dtypes, selection
 from portable_nn.core.errors import NoGradient
 from portable_nn.core.registry import OPS
@@ -43,3 +44,12 @@ def test_each_operand_alone(op, sample):
     for name, parts in alone.items():
         for one, beside in zip(parts, every[name], strict=True):
             np.testing.assert_array_equal(one, beside, err_msg=f"{op.name}: the gradient of {name} alone")
+
+
+@pytest.mark.parametrize("name", ["sum", "cumulative_sum"])
+def test_a_sum_in_a_wider_dtype_pulls_back_to_its_operands(name):
+    x = np.arange(6, dtype=np.float16)
+    with pnn.use_backend("numpy"):
+        got = pnn.grad(lambda v: pnn.ops.sum(OPS[name](v, axis=0, dtype="float32")))(x)
+    assert got.dtype == np.float16
+    np.testing.assert_array_equal(got, np.ones(6) if name == "sum" else np.arange(6, 0, -1))
