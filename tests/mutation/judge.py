@@ -24,6 +24,13 @@ from .fault import Fault
 # A fault that a compiler refuses is no fault: nobody could commit it.
 _REFUSED = ("does not compile", "g++ refused", "numba refused", "the compiler refused", "BUILD_PROGRAM_FAILURE")
 _BROKEN = (SyntaxError, NameError, ImportError)
+# Those of rules and bodies; collecting the others takes seconds.
+_QUICK = (
+    "tests/reference/test_bodies.py", "tests/reference/test_expressions.py", "tests/reference/test_one_operand.py",
+    "tests/reference/test_layout.py", "tests/reference/test_losses.py", "tests/reference/test_binary_losses.py",
+    "tests/reference/test_wide_ops.py", "tests/reference/test_ordering.py", "tests/reference/test_random.py", "tests/reference/test_xp.py",
+    "tests/host/test_optim.py", "tests/host/test_tape.py", "tests/host/test_records.py",
+)  # fmt: skip
 FILES_FROM = 8.0  # with a smaller budget test files of rules and plans are left out: collecting them takes as long as many checks
 # The tests of the core, those of its parts first.
 _TESTS_OF = {
@@ -242,7 +249,9 @@ def plan_of(fault: Fault, known: Concerns, before: str) -> tuple[Iterable[Case],
         commands.append(["tests/host/test_plan_gemm.py", "tests/host/test_null.py"])
     elif not kernel:
         stem = Path(fault.path).stem
-        commands.append(["tests/reference", "tests/host", "-k", f"{words} or {stem}"])
+        commands.append([*_QUICK, "-k", f"{words} or {stem}"])
+    if not kernel and fault.layer != "core":
+        commands += [[str(path)] for path in sorted(Path("tests").glob(f"*/test_{Path(fault.path).stem}.py"))]
     if fault.family in _DRAWN and fault.layer != "kernel (numba)":
         commands.append(["tests/backend/test_shapes_hypothesis.py", "-k", _DRAWN[fault.family]])
     return checks, commands, ""
