@@ -36,14 +36,15 @@ class Figures:
     ----------
     calls, launches, moved : (int, int)
         Op calls, launches, and bytes given to launches, before and after.
-    arena, separate : int
-        Bytes of the intermediate arrays under one plan, and without sharing memory.
+    alive, arena, separate : int
+        Bytes of the intermediate arrays and scratch: in use at once at most, taken by the plan, and without sharing memory.
     """
 
     what: str
     calls: tuple[int, int]
     launches: tuple[int, int]
     moved: tuple[int, int]
+    alive: int
     arena: int
     separate: int
 
@@ -107,7 +108,7 @@ def figures(what: str, captured: Captured, given: Sequence[Any], backend: Backen
         (sum(not s.view for s in variant.recorded.steps), len(variant.program.steps) - sum(s.view for s in variant.program.steps)),
         (len(before.launches), len(after.launches)),
         (sum(x.nbytes for x in before.launches), sum(x.nbytes for x in after.launches)),
-        after.arena_bytes, after.separate_bytes,
+        after.alive_bytes, after.arena_bytes, after.separate_bytes,
     )  # fmt: skip
 
 
@@ -159,7 +160,7 @@ def main() -> None:
             print(
                 f"\n{what}\n  calls {f.calls[0]} -> {f.calls[1]}, launches {f.launches[0]} -> {f.launches[1]}, "
                 f"bytes given to launches {f.moved[0]:,} -> {f.moved[1]:,}\n"
-                f"  intermediate arrays {f.separate:,} bytes apart, {f.arena:,} in one plan"
+                f"  intermediate arrays {f.separate:,} bytes apart, {f.arena:,} in one plan, {f.alive:,} in use at once"
             )
             if options.backend != "null":
                 plain, replayed = timed(captured, given, backend, options.rounds, options.calls)
