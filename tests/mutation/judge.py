@@ -250,6 +250,8 @@ def plan_of(fault: Fault, known: Concerns, before: str) -> tuple[Iterable[Case],
     elif not kernel:
         stem = Path(fault.path).stem
         commands.append([*_QUICK, "-k", f"{words} or {stem}"])
+    if fault.path.endswith(".h"):  # device functions that users include
+        commands.append(["tests/backend/test_composing.py"])
     if not kernel and fault.layer != "core":
         commands += [[str(path)] for path in sorted(Path("tests").glob(f"*/test_{Path(fault.path).stem}.py"))]
     if fault.family in _DRAWN and fault.layer != "kernel (numba)":
