@@ -15,6 +15,7 @@
 #include "math.h"
 
 #define UNROLL _Pragma("unroll") /* an array that a loop indexes is in registers only if the loop is unrolled */
+#define UNROLL_4 _Pragma("unroll 4") /* more would keep rows of both tiles in registers: 256 and spills on gfx1100, for 91 */
 #define TK 16
 #define BM (16 * RM)
 #define BN 32
@@ -53,7 +54,7 @@
             tile_b[t_ % TK * (BN + 1) + t_ / TK] = v_;                                                          \
         }                                                                                                       \
         BARRIER();                                                                                              \
-        for (int k_ = 0; k_ < TK; ++k_) {                                                                       \
+        UNROLL_4 for (int k_ = 0; k_ < TK; ++k_) {                                                              \
             R av_[RM], bv_[2];                                                                                  \
             UNROLL for (int r = 0; r < RM; ++r) av_[r] = tile_a[k_ * (BM + 1) + ti + 16 * r];                   \
             UNROLL for (int s = 0; s < 2; ++s) bv_[s] = tile_b[k_ * (BN + 1) + tj + 16 * s];                    \
@@ -74,7 +75,7 @@
             tile_v[t_ / VC * (VC + 1) + t_ % VC] = v_;                                                          \
         }                                                                                                       \
         BARRIER();                                                                                              \
-        for (int k_ = 0; k_ < BN; ++k_) {                                                                       \
+        UNROLL_4 for (int k_ = 0; k_ < BN; ++k_) {                                                              \
             R pv_[RM], vv_[2];                                                                                  \
             UNROLL for (int r = 0; r < RM; ++r) pv_[r] = tile_p[(ti + 16 * r) * (BN + 1) + k_];                 \
             UNROLL for (int s = 0; s < 2; ++s) vv_[s] = tile_v[k_ * (VC + 1) + tj + 16 * s];                    \
