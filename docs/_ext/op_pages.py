@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bound_section import error_bound
 from numpydoc.docscrape_sphinx import get_doc_object
 from sphinx.application import Sphinx
 
@@ -23,7 +24,7 @@ from portable_nn.core.registry import OPS
 from portable_nn.core.samples import A, Bad, Bench, Sample
 from portable_nn.core.spec import WEAK, Spec
 from portable_nn.testing import coverage
-from portable_nn.testing.cases import drawn, dtypes_of, legal, specs
+from portable_nn.testing.cases import Drawn, dtypes_of, legal
 from portable_nn.testing.suite import gradient_dtypes
 from portable_nn_kernels.plans import RULES
 from portable_nn_kernels.plans import all as _every_plan  # noqa: F401  (fills RULES)
@@ -77,24 +78,22 @@ def _number(n: float) -> str:
 
 
 def call_of(op: Op, case: Sample | Bench, dtype: str) -> Call:
-    """Return the call a case makes, without running it."""
-    given = drawn(case, dtype, 0)
-    made = specs(op, given)
-    outputs = (made if isinstance(made, tuple) else (made,))[: len(op.outputs)]
+    """Return the call a case makes, without running it: operands have shapes and dtypes, no values."""
+    given = Drawn(case.args, case.settings).map(lambda a: Spec(a.shape, dtypes.canonical(a.dtype or dtype)), A)
     bound = op.signature.bind(*given.args, **given.settings)
     bound.apply_defaults()
 
     def one(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return Spec(value.shape, dtypes.canonical(value.dtype))
-        return WEAK.get(type(value)) if value is not None else None
+        return value if value is None or isinstance(value, Spec) else WEAK.get(type(value))
 
-    inputs: list[Any] = []
+    operands: dict[str, Any] = {}
     for name in op.operands:
         value = bound.arguments[name]
-        inputs += [one(v) for v in value] if isinstance(value, list | tuple) else [one(value)]
+        operands[name] = [one(v) for v in value] if isinstance(value, list | tuple) else one(value)
     settings = {name: bound.arguments[name] for name, role in op.roles.items() if role == SETTING}
-    return Call(op.name, tuple(inputs), outputs, settings)
+    made = op.out(**operands, **settings)
+    inputs = [v for value in operands.values() for v in (value if isinstance(value, list) else [value])]
+    return Call(op.name, tuple(inputs), (made if isinstance(made, tuple) else (made,))[: len(op.outputs)], settings)
 
 
 def _moved(call: Call) -> int:
@@ -166,6 +165,19 @@ def computed(op: Op) -> dict[str, str]:
     return {"numpy": numpy, "devices": device}
 
 
+def _error_bound(op: Op) -> Iterator[str]:
+    tested = [call_of(op, sample, dtypes_of(op, sample)[0]) for sample in op.samples if dtypes_of(op, sample)]
+    if not tested and op.expression is None:
+        return
+    yield from _heading("Error bound")
+    for part in error_bound(op, tested, [call_of(op, case, "float32") for case in op.bench]):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from table(*part)
+    yield ""
+
+
 def _cases(op: Op) -> Iterator[str]:
     if op.samples:
         rows = []
@@ -210,6 +222,7 @@ def page(op: Op) -> str:
         *_facts(op),
         *_expressions(op),
         *_settings(op),
+        *_error_bound(op),
         *_cases(op),
     ]
     return "\n".join(lines) + "\n"

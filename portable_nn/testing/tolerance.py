@@ -20,6 +20,7 @@ bools and indices are compared exactly. An op that needs more stands in `EXCEPTI
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,23 @@ EXCEPTIONS: dict[str, tuple[float, str]] = {}
 def eps(dtype: np.dtype[Any]) -> float:
     """Return the distance from 1 to the next number of a floating or complex dtype."""
     return float(finfo(dtypes.real(dtype)).eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The numbers of the formula for one op and one dtype: ``relative |truth| + lost sqrt(terms) scale + tiny``."""
+
+    relative: float
+    lost: float
+    tiny: float
+
+
+def bound(dtype: np.dtype[Any], op: str = "") -> Bound:
+    """Return the numbers for results stored in `dtype`; `op` is looked up in `EXCEPTIONS`."""
+    info = finfo(dtypes.real(dtype))
+    halves = dtype in (dtypes.float16, dtypes.bfloat16)
+    lost = FACTOR * EXCEPTIONS.get(op, (1.0, ""))[0] * eps(dtypes.accumulator(dtype))
+    return Bound(eps(dtype), lost, float(info.smallest_subnormal if halves else info.smallest_normal))
 
 
 def scale_of(truth: npt.NDArray[Any], operands: float, dtype: np.dtype[Any]) -> float:
@@ -63,10 +81,7 @@ def allowed(
     op : str
         Name, for `EXCEPTIONS`.
     """
-    factor = FACTOR * EXCEPTIONS.get(op, (1.0, ""))[0]
-    lost = factor * np.sqrt(max(terms, 1)) * eps(dtypes.accumulator(dtype)) * scale_of(truth, operands, dtype)
-    info = finfo(dtypes.real(dtype))
-    halves = dtype in (dtypes.float16, dtypes.bfloat16)
-    tiny = float(info.smallest_subnormal if halves else info.smallest_normal)
-    out: npt.NDArray[Any] = eps(dtype) * np.abs(truth) + (lost + tiny)
+    of = bound(dtype, op)
+    lost = of.lost * np.sqrt(max(terms, 1)) * scale_of(truth, operands, dtype)
+    out: npt.NDArray[Any] = of.relative * np.abs(truth) + (lost + of.tiny)
     return out
