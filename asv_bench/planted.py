@@ -2,8 +2,8 @@
 
     python asv_bench/planted.py [--keep FOLDER]
 
-The plant is real work: a clone gets a commit whose `pnn_attention_cpu` runs 5 of its 16 work-groups a second time (they write what they wrote
-before, so results stay right). Then: (1) `compare` of the commit before and the planted one must call attention slower, and nothing else;
+The plant is real work: a clone gets a commit whose `pnn_attention_cpu` runs three tenths of its work-groups, rounded up, a second time (they
+write what they wrote before, so results stay right). Then: (1) `compare` of the commit before and the planted one must call attention slower, and nothing else;
 (2) the other way round, faster; (3) a history of the clone's commits must have the step, at the planted commit; (4) so must the site's
 page of changes. Needs an OpenCL CPU device; a busy machine is best kept away with PORTABLE_NN_BENCH_UNDER (see harness/session.py).
 """
@@ -25,7 +25,7 @@ _BESIDE = (_OP, "softmax", "layer_norm", "gelu", "matmul")
 _PLACE = "backends/portable_nn_kernels/device.py"
 _LINE = "        return rule(call, self.profile)\n"
 _PLANT = """        made = rule(call, self.profile)
-        again = [replace(x, groups=(max(1, 5 * x.groups[0] // 16), *x.groups[1:])) for x in made.launches if x.kernel == "pnn_attention_cpu"]
+        again = [replace(x, groups=(-(-3 * x.groups[0] // 10), *x.groups[1:])) for x in made.launches if x.kernel == "pnn_attention_cpu"]
         return replace(made, launches=(*made.launches, *again))
 """
 

@@ -33,6 +33,11 @@ class Side:
     python: str | None = None
     commit: Commit | None = None
 
+    @property
+    def title(self) -> str:
+        """Return the commit's short hash, or the name of the folder or interpreter."""
+        return self.commit.hash[:8] if self.commit else self.python or self.name
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -146,7 +151,7 @@ def markdown(found: Sequence[Verdict], base: Side, head: Side, threshold: float 
     lines = [
         f"### Benchmarks: {counts['slower']} slower, {counts['faster']} faster, {counts['same']} the same",
         "",
-        f"`{head.name[:12]}` against `{base.name[:12]}`, timed in turn on one machine; a change counts from {threshold:.0%}, and if a second measurement agrees.",
+        f"`{head.title}` against `{base.title}`, timed in turn on one machine; a change counts from {threshold:.0%}, and if a second measurement agrees.",
         "",
     ]
     shown = sorted((v for v in found if v.verdict in ("slower", "faster", "failed", "noise")), key=lambda v: (_ORDER[v.verdict], -abs((v.ratio or 1) - 1)))

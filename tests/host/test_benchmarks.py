@@ -95,7 +95,7 @@ def test_steps() -> None:
 
 def test_verdicts() -> None:
     """A change must pass the threshold and twice the noise of its own rounds."""
-    from harness.compare import Verdict, as_csv, judge, markdown
+    from harness.compare import Side, Verdict, as_csv, judge, markdown
     from harness.measure import Case, Measured, Pair
 
     case = Case("ops.relu.time_call", 0, ("'opencl'", "'float32'"))
@@ -108,7 +108,7 @@ def test_verdicts() -> None:
     assert judge(made([1.1, 1.12, 1.09, 1.1, 1.11])) == "same"
     assert judge(made([1.3, 2.3, 1.4, 3.0, 1.9])) == "same"
     assert judge(Pair(case, Measured(case, "failed"), Measured(case, "ready", samples=[1.0]))) == "failed"
-    side: Any = type("Side", (), {"name": "abc"})()
+    side = Side("abc", Path())
     table = markdown([Verdict(case, "slower", 1e-3, 1.3e-3, 1.3, 0.01), Verdict(case, "same", 1.0, 1.0, 1.0)], side, side)
     assert "1 slower, 0 faster, 1 the same" in table
     assert "| `relu` | opencl, float32 | 1 ms | 1.3 ms | 1.30 | ±1% | **slower** |" in table
