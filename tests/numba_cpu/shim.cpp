@@ -14,7 +14,7 @@ unsigned nvvm_ctaid_z() { return blockIdx.z; }
 unsigned nvvm_nctaid_x() { return gridDim.x; }
 unsigned nvvm_nctaid_y() { return gridDim.y; }
 unsigned nvvm_nctaid_z() { return gridDim.z; }
-void pnn_barrier_number(int number) { pnn_barrier(number); }
+void pnn_barrier_number(int number) { pnn_wait(number, PNN_AT_BARRIER); }
 void pnn_poison_bytes(void* p, pnn_size n) { memset(p, 0xFF, n); }
 int pnn_isnanf(float x) { return x != x; }
 int pnn_isnand(double x) { return x != x; }
