@@ -114,6 +114,7 @@ class Run:
         self.good = (parts.state, position)  # where the last loss that was read was finite
         self.stepper = Stepper(self.take_step, config.capture, progress.note)
         self.stopping: str | None = None
+        self.rows = read_metrics(folder)  # what the metrics hold; every row written is added
 
     @property
     def seconds(self) -> float:
@@ -239,17 +240,22 @@ class Run:
                 now = (self.seconds, self.images, self.waited)
                 rate, wait = _shares(last, now)
                 last, self.clock = now, self.clock or now
-                row = self.metrics.write(
+                self.progress.trained(Logged(step, epoch + 1, now[0], value, hits, rate))
+                self.write(
                     step=step, epoch=epoch + 1, seconds=now[0], lr=lr, train_loss=value, train_accuracy=hits,
                     images_per_second=rate, data_wait=wait,
                 )  # fmt: skip
-                self.progress.trained(Logged(step, epoch + 1, now[0], value, hits, rate))
-                self.tell("logged", row)
             due = time.perf_counter() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS
             if self.stop.signum is not None or due:
                 self.check(read_loss(loss), step, lr)
                 self.save(Position(step, epoch, number, self.seconds))
                 self.leave_if_asked()
+
+    def write(self, **values: Any) -> None:
+        """Write a row of metrics, and tell of it."""
+        row = self.metrics.write(**values)
+        self.rows.append(row)
+        self.tell("logged", row)
 
     def check(self, loss: float, step: int, lr: float) -> None:
         """Raise `RunError` with a diagnosis if a loss is not finite; the last checkpoint stays."""
@@ -310,18 +316,13 @@ class Run:
         model = self.state.averaged()
         evaluation = self.parts.task.test(model, self.parts.test, self.leave_if_asked)
         logged = Logged(self.state.step, epoch + 1, self.seconds, evaluation.loss, evaluation.accuracy, self.rates()[0])
-        rows = read_metrics(self.folder)
         known = self.first_step == self.state.step and any(
-            row["step"] == self.state.step and row.get("test_loss") is not None for row in rows
+            row["step"] == self.state.step and row.get("test_loss") is not None for row in self.rows
         )
         if not known:
             own = {f"test_{name}": value for name, value in getattr(evaluation, "metrics", {}).items()}
-            row = self.metrics.write(
-                step=logged.step, epoch=epoch + 1, seconds=logged.seconds, test_loss=logged.loss, test_accuracy=logged.accuracy, **own
-            )
-            rows.append(row)
-            self.tell("logged", row)
-        keep_best(self.folder, model, self.parts.info, readings(rows, self.monitor), self.config.keep_best)
+            self.write(step=logged.step, epoch=epoch + 1, seconds=logged.seconds, test_loss=logged.loss, test_accuracy=logged.accuracy, **own)
+        keep_best(self.folder, model, self.parts.info, readings(self.rows, self.monitor), self.config.keep_best)
         self.pause += time.perf_counter() - start
         self.progress.tested(logged)
         return evaluation
@@ -329,7 +330,7 @@ class Run:
     def is_enough(self, epoch: int) -> bool:
         """Tell whether the run ends before its last epoch, because it no longer improves or a callback says so."""
         if self.config.patience is not None:
-            tests = readings(read_metrics(self.folder), self.monitor)
+            tests = readings(self.rows, self.monitor)
             if epochs_without_improvement(tests, self.config.min_delta) >= self.config.patience:
                 best = ranked(tests)[0]
                 self.stop_after_epoch(
@@ -352,7 +353,7 @@ class Run:
             pictures = self.draw()
         result = Result(
             self.state.averaged(), self.parts.info, evaluation, self.folder, pictures, self.backend.name, self.backend.device,
-            self.state.step, seconds, rate, wait, read_metrics(self.folder),
+            self.state.step, seconds, rate, wait, self.rows,
         )  # fmt: skip
         write_summary(self, result)
         if self.config.report:
