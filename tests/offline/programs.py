@@ -26,7 +26,7 @@ from portable_nn_null import NullBackend
 
 from .target import Target, Vendor, profile
 
-MOST = 4
+MOST = 1
 Which = Literal["all", "in turn", "table"]
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 
@@ -125,7 +125,7 @@ def jobs(vendor: Vendor, only: Iterable[str] | None = None, which: Which = "tabl
         dtypes under test; by default all that a sample takes.
     which : "all", "in turn" or "table"
         Each program for all targets; for one of them, the same at every run; or for all targets MOST of the programs
-        of each kernel that benchmarks launch, and one of each kernel that none does.
+        of each kernel, those that benchmarks launch first.
     """
     planned: dict[Profile, list[Program]] = {}
     chosen = None if only is None else tuple(only)
@@ -149,7 +149,7 @@ def _typical(programs: list[Program]) -> list[Program]:
     taken = []
     for program in sorted(programs, key=lambda program: not program.benched):
         own = [(program.file, kernel) for kernel in program.items]
-        if any(seen[key] < (MOST if program.benched else 1) for key in own):
+        if any(seen[key] < MOST for key in own):
             taken.append(program)
             seen.update(own)
     return taken
