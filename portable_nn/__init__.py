@@ -19,6 +19,8 @@ from .core import errors as errors
 from .core import tree as tree
 from .core.backend import Backend as Backend
 from .core.dtypes import bfloat16 as bfloat16
+from .core.precision import get_float32_matmul_precision as get_float32_matmul_precision
+from .core.precision import set_float32_matmul_precision as set_float32_matmul_precision
 from .core.random import key as random_key
 from .core.selection import backends as backends
 from .core.selection import use_backend as use_backend
@@ -53,7 +55,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "Backend", "Tape", "__version__", "asarray", "augment", "backend_of", "backends", "bfloat16", "capture", "data", "errors", "grad", "models",
-    "nn", "ops", "optim", "random_key", "stop_gradient", "synchronize", "testing", "to_numpy", "train", "tree", "use_backend",
+    "Backend", "Tape", "__version__", "asarray", "augment", "backend_of", "backends", "bfloat16", "capture", "data", "errors", "get_float32_matmul_precision", "grad",
+    "models", "nn", "ops", "optim", "random_key", "set_float32_matmul_precision", "stop_gradient", "synchronize", "testing", "to_numpy", "train", "tree", "use_backend",
     "value_and_grad", "xp",
 ]  # fmt: skip

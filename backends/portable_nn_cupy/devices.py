@@ -90,6 +90,7 @@ def profile_of(index: int) -> Profile:
         float16=True,
         vector=1,
         warp=int(found["warpSize"]),
+        capability=0 if is_hip() else 10 * int(found["major"]) + int(found["minor"]),
     )
 
 

@@ -17,6 +17,7 @@ from portable_nn.core.call import Call
 from portable_nn.core.errors import NoKernel
 from portable_nn.core.fused import Fused
 from portable_nn.core.op import Op
+from portable_nn.core.precision import get_float32_matmul_precision
 from portable_nn.core.program import Program, Replay
 from portable_nn.core.selection import use_backend
 from portable_nn.core.spec import Spec
@@ -60,14 +61,16 @@ class DeviceBackend(Backend):
         for spec in (*call.inputs, *call.outputs):
             if isinstance(spec, Spec) and not self.supports(spec.dtype):
                 raise NoKernel(f"{op.name}: {self.name} on {self.device} has no {spec.dtype.name}; use a dtype it has, such as float32")
+        precision = get_float32_matmul_precision()
+        profile = self.profile if self.profile.float32_matmul == precision else replace(self.profile, float32_matmul=precision)
         if isinstance(op, Fused):
-            return plan_fused(op, call, self.profile, self._planned_alone)
+            return plan_fused(op, call, profile, self._planned_alone)
         if op.expression is not None:
-            return elementwise.plan(op, call, self.profile)
+            return elementwise.plan(op, call, profile)
         rule = RULES.get(op.name)
         if rule is None:
             raise NoKernel(f"{op.name}: backend {self.name} has no kernel for it")
-        return rule(call, self.profile)
+        return rule(call, profile)
 
     def _planned_alone(self, op: Op, call: Call) -> Plan:
         return DeviceBackend.plan(self, op, call)  # not a subclass's, which notes whose launches come next

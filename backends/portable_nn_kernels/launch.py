@@ -183,6 +183,10 @@ class Profile:
         float32 lanes of the widest useful vector (CPU-shaped kernels).
     warp : int
         Threads that run in lockstep, 0 where unknown. For overrides only: shared kernel text assumes no warp size.
+    capability : int
+        NVIDIA's compute capability times ten (80: sm_80) where text is compiled as CUDA, else 0.
+    float32_matmul : "highest" or "high"
+        What `set_float32_matmul_precision` said.
     """
 
     shape: Literal["cpu", "gpu"]
@@ -195,6 +199,8 @@ class Profile:
     float16: bool = False
     vector: int = 16
     warp: int = 0
+    capability: int = 0
+    float32_matmul: str = "highest"
 
 
 def slots_of(launch: Launch, n_in: int, n_out: int) -> list[int | None]:

@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ class NumbaBackend(CupyBackend):
         if cupy_devices.is_hip():
             raise BackendError("on AMD the numba backend needs numba-hip, which nobody has verified; use cupy or opencl")
         super().__init__(index, profile)
+        self.profile = replace(self.profile, capability=0)  # numba has no tensor cores: their kernels have no twin here
         found = cupy_devices.properties(index)
         self.programs = Programs((int(found["major"]), int(found["minor"])))  # type: ignore[assignment]
 

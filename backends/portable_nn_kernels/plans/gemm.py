@@ -12,6 +12,7 @@ from portable_nn_kernels.launch import In, Launch, Out, Plan, Profile, Scratch
 
 from . import plans
 from .gemm_cpu import cpu_gemm
+from .gemm_mma import mma_gemm, serves
 from .gemm_parts import EPILOGUES, Problem, common_args, compute_dtype, split, split_sum, tags, tuning, up
 from .gemm_parts import Gemm as Gemm
 from .gemm_parts import Matrix as Matrix
@@ -48,6 +49,8 @@ def gemm_launches(
     dtypes = {a.dtype, b.dtype, c.dtype} | ({bias.dtype} if bias else set())
     if profile.shape == "cpu" and dtypes <= set(FLOATS) and len({compute_dtype(dtype) for dtype in dtypes}) == 1:
         return cpu_gemm(profile, problem, scratch)
+    if serves(profile, problem):
+        return mma_gemm(profile, problem, scratch)
     return _tiled(profile, problem, scratch)
 
 
