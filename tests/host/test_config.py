@@ -3,12 +3,21 @@
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from portable_nn.core.errors import SettingError
-from portable_nn.train.config import FIELDS, TYPES, TrainConfig, add_arguments, from_arguments, from_mapping, load_config
+from portable_nn.train.config import (
+    FIELDS,
+    TYPES,
+    TrainConfig,
+    add_arguments,
+    from_arguments,
+    from_mapping,
+    load_config,
+)
 
 
 def parse(*words):
@@ -21,6 +30,11 @@ def test_every_setting_says_what_it_means():
     for field in FIELDS.values():
         assert field.metadata["meaning"]
         assert "\n" not in field.metadata["meaning"]
+
+
+def test_every_setting_is_on_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert [name for name in FIELDS if f"`{name}`" not in page] == []
 
 
 def test_no_options_give_the_defaults():
