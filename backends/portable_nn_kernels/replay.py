@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from portable_nn.core.dtypes import uint8
 from portable_nn.core.elementwise import is_dense
+from portable_nn.core.errors import StaleArray
 from portable_nn.core.program import Fixed, Given, Program, Slot
 from portable_nn.core.spec import Spec
 
@@ -206,6 +207,7 @@ class PlannedReplay:
         """Launch the step on these arrays and numbers; return its results."""
         backend, program = self.backend, self.program
         if self._states:
+            self._refuse_states(arrays)
             self._take_states(arrays)
         bases: dict[int, Any] = {slot: arrays[i] for slot, i in self._input_bases.items()}
         for base in self._result_bases:
@@ -232,6 +234,16 @@ class PlannedReplay:
         for given, at, _ in self._changes:  # what is given and handed out lives no longer than its user wants
             given[at] = None
         return results
+
+    def _refuse_states(self, arrays: Sequence[Any]) -> None:
+        """Raise if a state is given once more as an argument that is not donated: it would be overwritten while it is read."""
+        ours = {id(x) for x in self._handed.values()}
+        for i in self._input_bases.values():
+            if id(arrays[i]) in ours:
+                raise StaleArray(
+                    f"an array of shape {arrays[i].shape} was given to a captured step as its state, which it writes in place, and "
+                    "once more as another argument; copy it for that (ops.astype)"
+                )
 
     def _take_states(self, arrays: Sequence[Any]) -> None:
         """Copy states that are not there already into their place, and make what was handed out before unusable."""

@@ -276,3 +276,12 @@ def test_a_value_a_head_stores_for_others_is_stored(planned: Any, rng: np.random
         return ops.relu(y), y, centred
 
     agree(f, x)
+
+
+def test_a_state_is_no_other_argument(planned: Any, rng: np.random.Generator) -> None:
+    step = pnn.capture(lambda state, x: [state[0] + x], donate="state")
+    (x,) = arrays(rng, (3,))
+    state = step([x], x)
+    with pytest.raises(pnn.errors.StaleArray, match="once more as another argument; copy it"):
+        step(state, state[0])
+    assert pnn.to_numpy(step(state, x)[0]).tobytes() == pnn.to_numpy(x + x + x).tobytes()
