@@ -50,14 +50,18 @@ def _graphs(page: Any, fault: Callable[[str], None]) -> None:
         fault("a point says nothing when it is chosen")
     benchmark = page.locator("input[list]")
     names = [o.get_attribute("value") for o in page.locator("datalist option").all()]
-    before = page.locator("figure, main").inner_html()
-    benchmark.fill(next(n for n in names if n != benchmark.input_value()))
+    before, first = page.locator("main").inner_html(), benchmark.input_value()
+    benchmark.fill(next(n for n in names if n != first))
     benchmark.press("Enter")
     page.locator("h1").click()
-    if page.locator("figure, main").inner_html() == before:
+    if "null" in page.locator("main").inner_text():
+        fault("a null is shown")
+    if page.locator("main").inner_html() == before:
         fault("choosing another benchmark changes nothing")
     if not page.locator("svg circle.dot").count():
         fault("no point was drawn for another benchmark")
+    benchmark.fill(first)
+    page.locator("h1").click()
 
 
 def _roofline(page: Any, fault: Callable[[str], None]) -> None:

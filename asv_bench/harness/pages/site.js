@@ -85,8 +85,8 @@ const pages = {
       const rows = m.rows.filter(r => r.b === state.b), keys = distinct(rows.map(r => r.p.slice(1).join("|")));
       let key = state.p.split("|").slice(1).join("|"); if (!keys.includes(key)) key = keys[0]; state.p = (rows[0]?.p[0] || "") + "|" + key; remember(state);
       const search = $("input", { list: "names", value: state.b, "aria-label": "benchmark", size: 34, onchange: e => { state.b = e.target.value; draw(); }, onfocus: e => e.target.select() });
-      bar.append(select("machine", D.machines.map(x => x.name), m.name, v => { state.machine = v; draw(); }), $("label", {}, "benchmark", search, $("datalist", { id: "names" }, ...names.map(n => $("option", { value: n })))),
-        keys.length > 1 || keys[0] ? select("case", keys.map(k => [k, k.split("|").join(", ") || "–"]), key, v => { state.p = "|" + v; draw(); }) : null);
+      bar.append(...[select("machine", D.machines.map(x => x.name), m.name, v => { state.machine = v; draw(); }), $("label", {}, "benchmark", search, $("datalist", { id: "names" }, ...names.map(n => $("option", { value: n })))),
+        keys.length > 1 || keys[0] ? select("case", keys.map(k => [k, k.split("|").join(", ") || "–"]), key, v => { state.p = "|" + v; draw(); }) : null].filter(Boolean));
       const shown = rows.filter(r => r.p.slice(1).join("|") === key);
       figure.append(lines(m, shown, note)); note.textContent = "Point at, or tap, a commit.";
     };
