@@ -125,7 +125,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def _code(text: str) -> str:
-    return f"`` {text.replace('|', chr(92) + '|')} ``"
+    return f"`` {' '.join(text.split()).replace('|', chr(92) + '|')} ``"
 
 
 def page(results: dict[str, Any]) -> str:
