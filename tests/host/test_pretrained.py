@@ -46,7 +46,7 @@ def test_a_run_starts_from_them(tmp_path):
     rng = np.random.default_rng(0)
     made = data.Dataset(rng.integers(0, 256, (8, 3, 8, 8)).astype(np.uint8), np.arange(8) % 2, ("a", "b"), "noise")
     result = pnn.train.fit(
-        train=made, test=made, model="resnet20", pretrained="cifar10", epochs=1, batch_size=4, lr=1e-9, weight_decay=0.0, warmup=0.0,
+        train=made, valid=made, model="resnet20", pretrained="cifar10", epochs=1, batch_size=4, lr=1e-9, weight_decay=0.0, warmup=0.0,
         backend="numpy", out=str(tmp_path / "run"),
     )  # fmt: skip
     trained = nn.params(models.create("resnet20", pretrained="cifar10"))

@@ -211,6 +211,6 @@ TRAINED = {
     "lenet": ("lenet", (1, 28, 28), LeNet),
     "resnet20": ("resnet20", (1, 8, 8), partial(CifarResNet, 20, 1)),
     "mobilenet_v2": ("mobilenet_v2", (1, 8, 8), partial(small_mobilenet, 0.0, 1)),
-    "vit_tiny": ("vit_tiny", (1, 8, 8), partial(vit, 8, 1, 1)),
+    "vit_tiny": ("vit_tiny", (1, 8, 8), partial(vit, 8, 2, 1)),
 }
 """Models whose gradients are stored along a training run, on images small enough for every backend's test."""
