@@ -4,6 +4,7 @@ Nothing here is taken from portable_nn: a mistake there must not be repeated her
 """
 
 from functools import partial
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -19,7 +20,7 @@ class MLP(nn.Module):
     def __init__(self, inputs, hidden=(128, 64)):
         super().__init__()
         sizes = (inputs, *hidden)
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.head = nn.Linear(sizes[-1], 10)
 
     def forward(self, x):
