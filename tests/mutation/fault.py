@@ -14,7 +14,7 @@ FAMILIES = {
     "pooling": ("pool", "each_pixel"),
     "normalisation": ("norm", "batch_norm", "layer_norm", "group_norm", "rms_norm", "add_layer_norm", "row."),
     "softmax": ("softmax", "line.", "lines."),
-    "losses": ("loss", "binary_loss", "robust_loss", "pair_loss", "distance", "error"),
+    "losses": ("loss", "binary_loss", "robust_loss", "pair_loss", "distance", "error.h"),
     "attention": ("attention",),
     "matrix product": ("gemm", "linear", "epilogue", "vector_cpu", "fused"),
     "gather and scatter": ("gather", "scatter", "indexing", "embedding"),
