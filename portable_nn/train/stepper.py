@@ -18,7 +18,10 @@ Step = Callable[[TrainState, list[tuple[Array, Any]], float, Array], tuple[Train
 
 
 class Stepper:
-    """Calls a step, captured if that was asked for and is possible.
+    """Calls a step, captured from the second on if that was asked for and is possible.
+
+    The first step is taken call by call: its kernels are compiled beforehand (`warm_up`), those of a captured step are
+    others, and the first loss should not wait for both. The numbers are the same.
 
     A captured step takes the memory of the state it is given (see `portable_nn.capture`): only the state that came out of
     the last call can be used, or one that `kept` copied.
@@ -33,7 +36,7 @@ class Stepper:
     """
 
     def __init__(self, step: Step, captured: bool, say: Callable[[str], None]) -> None:
-        self._step, self._say = step, say
+        self._step, self._say, self._taken = step, say, False
         self._captured: Any = capture(step, donate="state") if captured else None
 
     @property
@@ -43,13 +46,14 @@ class Stepper:
 
     def __call__(self, state: TrainState, batches: list[tuple[Array, Any]], lr: float, key: Array) -> tuple[TrainState, Array, Any]:
         """Take one step; return the next state, the loss, and what the model gave for the last batch."""
-        if self._captured is not None:
+        if self._captured is not None and self._taken:
             try:
                 made: tuple[TrainState, Array, Any] = self._captured(state, batches, lr, key)
                 return made
             except CaptureError as error:  # raised before anything is launched: the state is as it was
                 self._captured = None
                 self._say(f"steps are not captured, which makes them slower (--no-capture says it beforehand): {error}")
+        self._taken = True
         return self._step(state, batches, lr, key)
 
     def kept(self, state: TrainState) -> TrainState:

@@ -62,7 +62,8 @@ def choose(profile: Profile, p: Problem) -> Tiles:
         mr = (1, 2, 4, 4)[p.m - 1]
         nv = min(tiles["thin"]["sums"] // mr, 1 << (up(p.n, lanes) - 1).bit_length())
     else:
-        shapes = [tiles["narrow"]] if p.n <= lanes else tiles["wide"]
+        work = p.m * p.n * p.k * p.batch
+        shapes = [tiles["narrow"]] if p.n <= lanes else [t for t in tiles["wide"] if work >= t["least"]]
         shape = min(shapes, key=lambda t: up(p.m, t["mr"]) * t["mr"] * up(p.n, t["nv"] * lanes) * t["nv"] / t["rate"])
         mr, nv = shape["mr"], shape["nv"]
     dm, dn = min(tiles["dots"]["dm"], mr), tiles["thin" if thin else "dots"]["dn"]
