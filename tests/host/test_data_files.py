@@ -2,12 +2,14 @@
 
 import gzip
 import struct
+import sys
 
 import numpy as np
 import pytest
 
 from portable_nn import data
 from portable_nn.core.errors import DataError, SettingError
+from portable_nn.data.digits import read_digits
 from portable_nn.data.idx import read_idx
 from portable_nn.data.vision import MissingExtraError, require
 
@@ -344,3 +346,15 @@ def test_a_file_of_another_kind(tmp_path):
 def test_a_missing_extra_names_the_command():
     with pytest.raises(MissingExtraError, match=r'reading clouds needs no_such_library.*portable-nn\[vision\]"'):
         require("no_such_library.part", "reading clouds")
+
+
+def test_digits_are_the_same_with_and_without_importing_scikit_learn(monkeypatch):
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    monkeypatch.delitem(sys.modules, "sklearn")  # then the file is read
+    by_file = read_digits()
+    monkeypatch.undo()
+    by_import = read_digits()
+    for made in (by_file, by_import):
+        np.testing.assert_array_equal(made.images[:, 0], np.rint(digits.images * (255 / 16)))
+        np.testing.assert_array_equal(made.labels, digits.target)
+        assert list(made.classes) == [str(name) for name in digits.target_names]
