@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from portable_nn.core.spec import Spec
 from portable_nn_kernels.host import gathered, span
 from portable_nn_kernels.launch import Launch, Profile
 from portable_nn_kernels.replay import FixedLaunch
-from portable_nn_kernels.timing import KernelTime, TimedBackend
+from portable_nn_kernels.timing import KernelTime, KernelTimes, TimedBackend
 
 from . import devices as found_devices
 from .binding import bind
@@ -176,15 +177,19 @@ class CupyBackend(TimedBackend):
         self.times.append((what, start, stop))
 
     @contextmanager
-    def profiling(self) -> Iterator[list[KernelTime]]:
+    def profiling(self) -> Iterator[KernelTimes]:
         """Time every kernel launched inside the block; the list is filled when the block ends.
 
         Two events around each launch: the time holds a microsecond or two of the launch itself.
         """
         if self.times is not None:
             raise BackendError("profiling is already on")
-        made: list[KernelTime] = []
+        first = cupy.cuda.Event()
+        first.record()
+        self._cupy_device.synchronize()
+        began = time.perf_counter_ns()
         self.times = []
+        made = KernelTimes(self.times)
         try:
             yield made
         finally:
@@ -192,7 +197,8 @@ class CupyBackend(TimedBackend):
             self._cupy_device.synchronize()
             for (kernel, op, nbytes), start, stop in recorded:
                 ns = round(cupy.cuda.get_elapsed_time(start, stop) * 1e6)
-                made.append(KernelTime(kernel, op, ns, nbytes))
+                after = round(cupy.cuda.get_elapsed_time(first, start) * 1e6)
+                made.append(KernelTime(kernel, op, ns, nbytes, began + after))
 
     # -- what it is -----------------------------------------------------------------------------------------------
 

@@ -19,12 +19,36 @@ _NO_OP: tuple[str, tuple[int, ...]] = ("", ())  # name, bytes of each operand, o
 
 @dataclass(frozen=True, slots=True)
 class KernelTime:
-    """One launch, timed by the device: kernel, the op it belongs to, nanoseconds, bytes of the arrays it was given."""
+    """One launch, timed by the device: kernel, the op it belongs to, nanoseconds, bytes of the arrays it was given.
+
+    `start` is when it began, in nanoseconds of the host's `time.perf_counter_ns`; the two clocks are laid together once, when
+    profiling begins, so it is right to some microseconds.
+    """
 
     kernel: str
     op: str
     ns: int
     bytes: int
+    start: int
+
+
+class KernelTimes(list[KernelTime]):
+    """What `profiling` gives: empty inside its block, filled when that ends.
+
+    Parameters
+    ----------
+    recorded : sequence
+        What the adapter notes per launch.
+    """
+
+    def __init__(self, recorded: Sequence[Any]) -> None:
+        super().__init__()
+        self._recorded = recorded
+
+    @property
+    def launched(self) -> int:
+        """How many launches there were so far; of use inside the block, to tell whose they are."""
+        return len(self._recorded)
 
 
 class TimedBackend(DeviceBackend):

@@ -5,6 +5,7 @@ One thread at a time per backend object: a bound launch sets arguments and enque
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from portable_nn_kernels.host import gathered, span
 from portable_nn_kernels.launch import Launch, Profile
 from portable_nn_kernels.replay import FixedLaunch
 from portable_nn_kernels.timing import KernelTime as KernelTime
-from portable_nn_kernels.timing import TimedBackend
+from portable_nn_kernels.timing import KernelTimes, TimedBackend
 
 from . import devices as found_devices
 from .binding import bind, launcher, prepared
@@ -184,25 +185,35 @@ class OpenCLBackend(TimedBackend):
         x.storage.buffer = Revoked()
 
     @contextmanager
-    def profiling(self) -> Iterator[list[KernelTime]]:
+    def profiling(self) -> Iterator[KernelTimes]:
         """Time every kernel launched inside the block; the list is filled when the block ends.
 
         Launches go through a second queue that measures; each takes a few microseconds longer to enqueue.
         """
         if self.events is not None:
             raise BackendError("profiling is already on")
-        times: list[KernelTime] = []
         plain = self.queue
         plain.finish()  # the pool's blocks pass from one queue to the other: nothing may be in flight
         self.queue = cl.CommandQueue(self.context, properties=cl.command_queue_properties.PROFILING_ENABLE)
+        ahead = max(self._clock_ahead() for _ in range(3))
         self.events = []
+        times = KernelTimes(self.events)
         try:
             yield times
         finally:
             self.queue.finish()
             self.queue, recorded, self.events = plain, self.events, None
             for kernel, op, nbytes, event in recorded:
-                times.append(KernelTime(kernel, op, event.profile.end - event.profile.start, nbytes))
+                start = event.profile.start
+                times.append(KernelTime(kernel, op, event.profile.end - start, nbytes, start + ahead))
+
+    def _clock_ahead(self) -> int:
+        """Return how far the host's clock is before the device's, less the time an enqueue takes. Not by a marker: Intel's have a clock of their own."""
+        buffer = cl.Buffer(self.context, cl.mem_flags.READ_WRITE, 4)
+        host = time.perf_counter_ns()
+        mark = cl.enqueue_fill_buffer(self.queue, buffer, np.uint8(0), 0, 4)
+        mark.wait()
+        return int(host - mark.profile.queued)
 
     # -- what it is -----------------------------------------------------------------------------------------------
 

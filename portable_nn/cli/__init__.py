@@ -23,6 +23,7 @@ from . import (
     models,
     ops,
     predict,
+    profile,
     report,
     show_augment,
     sweep,
@@ -34,7 +35,7 @@ from .parser import EXAMPLES, RAW
 COMMANDS: dict[str, ModuleType] = {
     "train": train, "eval": eval, "predict": predict, "lr-find": lr_find, "sweep": sweep, "compare": compare, "report": report,
     "models": models, "data": data, "show-augment": show_augment, "info": info, "ops": ops, "verify": verify,
-    "bench": bench,
+    "profile": profile, "bench": bench,
 }  # fmt: skip
 """The commands, in the order in which ``--help`` lists them."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+from ..core.call import Call
 from ..core.op import Op
 from ..core.tape import Tape, Traced
 from ..nn.context import current
@@ -27,6 +28,8 @@ class Seen:
 
     `phase` is "input" (before the model, such as augmentation), "forward" (with the loss), "backward" or "update"; `layer`
     the path of the layer that called it, or whose gradient it computes; empty for the loss, the input and the update.
+    `start` and `seconds` say when the host made the call (of `time.perf_counter`) and how long it took, waiting for the
+    device if that was asked for.
     """
 
     op: str
@@ -34,6 +37,8 @@ class Seen:
     phase: str
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
+    call: Call
+    start: float
     seconds: float
 
 
@@ -79,7 +84,7 @@ def observed(model: Module, see: Callable[[Seen], None], timed: bool = False) ->
     see : callable
         Takes a `Seen`; what it raises ends the step.
     timed : bool
-        Wait for the device after each call, so that `seconds` is the call's own time; otherwise 0.
+        Wait for the device after each call, so that `seconds` is the time of its work; otherwise of the host's part alone.
     """
     place = _Place()
     apply, record, pull = Op.apply, Tape.record, Tape._pull
@@ -92,7 +97,7 @@ def observed(model: Module, see: Callable[[Seen], None], timed: bool = False) ->
         outputs, entry = apply(op, args, kwargs, residuals)
         if timed:
             entry.backend.synchronize()
-        see(Seen(op.name, place.layer, place.phase, arrays, outputs, time.perf_counter() - start if timed else 0.0))
+        see(Seen(op.name, place.layer, place.phase, arrays, outputs, entry.call, start, time.perf_counter() - start))
         return outputs, entry
 
     def seen_record(tape: Tape, *args: Any, **kwargs: Any) -> Any:

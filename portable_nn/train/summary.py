@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from ..core.errors import RunError
 from ..core.version import VERSION
 from ..nn import count_params
 from .best import ranked, readings
-from .profile import time_ops
+from .profile import described, profile_steps
 from .records import atomic_path, write_json
 
 if TYPE_CHECKING:
@@ -48,9 +47,9 @@ def write_details(run: Run) -> None:
     """Write `profile.json`, and `augmented.npz` where training images are changed."""
     group = next(run.groups(0, 0))[1]
     state = run.state
-    times = time_ops(state, run.next_of(group))
+    found = profile_steps(run.backend, state, run.next_of(group), warm_up=0, timed=False)
     run.state = state
-    write_json(run.folder / PROFILE, [asdict(row) for row in times])
+    write_json(run.folder / PROFILE, described(found))
     if not (run.parts.augmented or run.config.shift):
         return
     batch = group[0]

@@ -84,7 +84,7 @@ def test_the_page_of_a_run_holds_everything(runs):
     text, pictures = read(runs / "a" / "report.html")
     result = json.loads((runs / "a" / "result.json").read_text())
     assert f"{100 * result['test_accuracy']:.2f} %" in text
-    for word in ("Curves", "Classes", "Confusion matrix", "Worst mistakes", "Augmentation", "First-layer filters", "Time per op", "Where it ran", "All settings"):
+    for word in ("Curves", "Classes", "Confusion matrix", "Worst mistakes", "Augmentation", "First-layer filters", "Time of a step", "Time per op", "Where it ran", "All settings"):
         assert word in text, word
     assert "conv2d_weight_grad" in text
     assert "numpy: cpu" in text

@@ -18,7 +18,8 @@ from ..report import PREDICTIONS, Predictions, read_predictions
 from ..summary import AUGMENTED, PROFILE, read_summary
 from . import png
 from .chart import Series, chart, smooth
-from .html import DASH, Raw, escape, figures, number, page, percent, section, table
+from .html import DASH, escape, figures, number, page, percent, section, table
+from .profile import time_of_a_step
 
 REPORT = "report.html"
 LABELLED, MISTAKES, FILTERS = 24, 24, 64
@@ -189,15 +190,9 @@ def _profile(folder: Path) -> str:
     if not path.is_file():
         return ""
     found = json.loads(path.read_text(encoding="utf-8"))
-    total = sum(row["seconds"] for row in found) or 1.0
-    longest = max((row["seconds"] for row in found), default=1.0)
-    rows = [
-        (r["op"], r["phase"], r["calls"], f"{1e3 * r['seconds']:.2f} ms", percent(r["seconds"] / total), Raw(f'<span class="bar" style="width: {7 * r["seconds"] / longest:.2f}rem"></span>'))
-        for r in found[:20]
-    ]  # fmt: skip
-    more = f" The other {len(found) - 20} took {1e3 * sum(r['seconds'] for r in found[20:]):.2f} ms." if len(found) > 20 else ""
-    note = f'<p class="soft">One step, waiting for the device after every call: {1e3 * total:.1f} ms in all, more than a step that nobody watches.{more}</p>'
-    return section("Time per op", note, table(("op", "phase", "calls", "time", "share", ""), rows))
+    if not isinstance(found, dict):  # of a version before there were layers and kernels
+        return ""
+    return "".join(time_of_a_step(found, "Time of a step"))
 
 
 def _machine(result: dict[str, Any] | None) -> str:
