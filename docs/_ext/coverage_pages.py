@@ -59,19 +59,20 @@ def coverage_page(packed: dict[str, Any]) -> str:
 def results_page(packed: dict[str, Any]) -> str:
     """Return the latest result of every rung, as Markdown that docs/verification.md includes."""
     runs = {run["rung"]: run for run in packed["runs"]}
-    lines = ["| step | rung | passed | failed | skipped | samples of each op, dtypes if not all | minutes (CPU) | date | commit | tool |", "|---|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| step | rung | ops | passed | failed | skipped | samples of each op, dtypes | minutes of processors | date | commit | tool |", "|---|---|---|---|---|---|---|---|---|---|---|"]
     for rung in RUNGS.values():
         run = runs.get(rung.name)
         if run is None:
-            lines.append(f"| {rung.step} | `{rung.name}` | | | | | | not run yet | | |")
+            lines.append(f"| {rung.step} | `{rung.name}` | | | | | | | not run yet | | |")
             continue
         totals = run["totals"]
-        samples = f"{run['samples'] or 'all'}{', ' if run.get('dtypes') else ''}{' '.join(run.get('dtypes', ()))}"
-        cpu = f" ({run['cpu_seconds'] / 60:.1f})" if "cpu_seconds" in run else ""
-        cells = (f"{totals['passed']:,}", f"{totals['failed']:,}", f"{totals['skipped']:,}", samples, f"{run['seconds'] / 60:.1f}{cpu}", run["date"][:10], f"`{run['commit']}`", run["tool"])
+        dtypes = " ".join(run["dtypes"]) or {None: "all", 1: "one"}.get(rung.dtypes_each, str(rung.dtypes_each))
+        commits = ", ".join([f"`{run['commit']}`", *(f"`{commit}` ({len(ops.split())})" for commit, ops in run["later"].items())])
+        cells = (run["ops"], f"{totals['passed']:,}", f"{totals['failed']:,}", f"{totals['skipped']:,}", f"{run['samples'] or 'all'}, {dtypes}", f"{run['cpu_seconds'] / 60:.1f}", run["date"][:10], commits, run["tool"])
         lines.append(f"| {rung.step} | `{rung.name}` | {' | '.join(map(str, cells))} |")
     machines = sorted({run["machine"] for run in runs.values()})
-    lines += ["", f"Machines: {'; '.join(machines) or 'none'}. Minutes are of the wall clock on a machine that may have been busy, and in brackets of all its processors' time; `--jobs` shares the latter out. What each rung leaves out by default:", ""]
+    spent = sum(run["cpu_seconds"] for run in runs.values())
+    lines += ["", f"Machines: {'; '.join(machines) or 'none'}. Minutes are of the processors' time, compilers included, which a busy machine hardly changes: {spent / 60:.0f} in all, so half of that on two quiet cores. Of dtypes, one is float32, or else the op's first, and others in turn from op to op come with it. Behind a second commit stands how many ops were run at it. What else each rung leaves out by default:", ""]
     lines += [f"- `{rung.name}`: {rung.left_out}." for rung in RUNGS.values() if rung.left_out]
     return "\n".join([*lines, ""])
 

@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"FAILED {failure}")
     for name, rate in made["rates"].items():
         print(f"{name}: {rate:,}")
-    for reason, times in sorted(results.skips.items(), key=lambda item: -item[1]):
-        print(f"skipped {times}: {reason}")
+    for reason, ops in sorted(results.skips.items(), key=lambda item: -sum(item[1].values())):
+        print(f"skipped {sum(ops.values())}: {reason}")
     totals = made["totals"]
     print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped in {made['seconds']:.0f} s; report in {path}")
     if not options.names and coverage.state_of(made) == "hardware":

@@ -33,7 +33,7 @@ Table = dict[str, dict[str, dict[str, dict[str, str]]]]
 """op -> backend -> direction -> dtype -> state."""
 
 _RECORD: dict[str, type | tuple[type, ...]] = {
-    "rung": str, "step": str, "title": str, "backend": str, "state": str, "date": str, "commit": str, "tool": str,
+    "rung": str, "step": str, "title": str, "backend": str, "state": str, "date": str, "commit": str, "later": dict, "tool": str, "cpu": dict,
     "machine": dict, "system": dict, "seconds": (int, float), "totals": dict, "counts": dict, "failures": list, "skips": dict,
 }  # fmt: skip
 _REPORT: dict[str, type | tuple[type, ...]] = {
@@ -110,9 +110,10 @@ def table_of(records: Iterable[Mapping[str, Any]]) -> Table:
 
 def told_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the summary says of a record: all but the counts of ops."""
-    names = ("rung", "step", "title", "backend", "date", "commit", "tool", "samples", "dtypes", "left_out", "seconds", "cpu_seconds", "totals")
+    names = ("rung", "step", "title", "backend", "date", "commit", "later", "tool", "samples", "dtypes", "left_out", "seconds", "cpu_seconds", "totals")
     if "rung" in record:
-        return {name: record[name] for name in names if name in record} | {"machine": record["machine"].get("processor", "")}
+        told = {name: record[name] for name in names if name in record}
+        return told | {"ops": len(record["counts"]), "machine": record["machine"].get("processor", "")}
     return {name: record[name] for name in ("backend", "date", "quick", "totals", "rates")} | {"device": _device(record)}
 
 

@@ -28,8 +28,8 @@ from .check import check_op
 from .gradient import check_gradient
 from .suite import gradient_dtypes
 
-FORMAT = 2
-"""Of reports and of the ladder's records; 2 counts per op, direction and dtype in nested tables."""
+FORMAT = 3
+"""Of reports and of the ladder's records; 3 tells for each reason to skip which ops gave it."""
 
 _COPY_BYTES = (1 << 20, 16 << 20, 64 << 20)
 _GEMM = (256, 1024)
@@ -43,11 +43,11 @@ Counts = dict[str, dict[str, dict[str, list[int]]]]
 
 @dataclass
 class Results:
-    """What became of checks: counts, the message of every failure, and how often each reason to skip was given."""
+    """What became of checks: counts, the message of every failure, and how often each op gave which reason to skip."""
 
     counts: Counts = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
-    skips: dict[str, int] = field(default_factory=dict)
+    skips: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, check: Check, state: str, reason: str = "") -> None:
         """Count one check."""
@@ -55,7 +55,7 @@ class Results:
         if state == "failed":
             self.failures.append(f"{check.op}/{check.direction}/{check.dtype} {check.sample}: {reason}"[:_TOLD])
         elif state == "skipped":
-            self.skips[reason] = self.skips.get(reason, 0) + 1
+            self._skip(reason, check.op, 1)
 
     def row(self, op: str, direction: str, dtype: str) -> list[int]:
         """Return the three counts of an op, direction and dtype, made if they are not there."""
@@ -67,8 +67,22 @@ class Results:
             mine = self.row(op, direction, dtype)
             mine[:] = [a + b for a, b in zip(mine, counts, strict=True)]
         self.failures += other["failures"]
-        for reason, times in other["skips"].items():
-            self.skips[reason] = self.skips.get(reason, 0) + times
+        for reason, ops in other["skips"].items():
+            for op, times in ops.items():
+                self._skip(reason, op, times)
+
+    def forget(self, ops: Iterable[str]) -> None:
+        """Take out what is known of some ops."""
+        for op in ops:
+            self.counts.pop(op, None)
+            self.failures = [told for told in self.failures if not told.startswith((f"{op}/", f"{op}:"))]
+            for found in self.skips.values():
+                found.pop(op, None)
+        self.skips = {reason: found for reason, found in self.skips.items() if found}
+
+    def _skip(self, reason: str, op: str, times: int) -> None:
+        found = self.skips.setdefault(reason, {})
+        found[op] = found.get(op, 0) + times
 
     def totals(self) -> dict[str, int]:
         """Return how many checks passed, failed and were skipped."""

@@ -9,17 +9,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ladder import pool
+from ladder import pool, record
 from ladder.__main__ import main, parser
+from ladder.child import chosen
 from ladder.oclgrind import ENVIRONMENT, EXPECTED, faults_in
 from ladder.rungs import RUNGS, WIDTH, Rung, python_path
 from require import require
 
 import portable_nn.ops  # noqa: F401 - fills the registry
 from portable_nn.core.registry import OPS
-from portable_nn.testing.verify import Results
+from portable_nn.testing.coverage import fault_of
+from portable_nn.testing.verify import Check, Results
 
 EXECUTED = [rung for rung in RUNGS.values() if rung.step in "abcd"]
 
@@ -177,7 +180,14 @@ def test_the_command(tmp_path: Path, capsys, monkeypatch) -> None:
     said = capsys.readouterr().out
     assert "0  numpy" in said
     assert "0 failed" in said
-    assert not (tmp_path / "records").exists()  # a part of the ops is no record
+    (kept,) = (tmp_path / "records").iterdir()
+    assert main(["numpy", "--ops", "sign", "--samples", "1", "--out", str(tmp_path / "records")]) == 0
+    both = json.loads(kept.read_text())
+    assert both["counts"].keys() == both["cpu"].keys() == {"relu", "sign"}
+    assert not fault_of(both)
+    assert main(["numpy", "--ops", "sign", "--samples", "2", "--out", str(tmp_path / "records")]) == 0
+    assert "not recorded: samples was 1 there and is 2 now" in capsys.readouterr().out
+    assert json.loads(kept.read_text()) == both
     monkeypatch.setitem(RUNGS, "pocl", replace(RUNGS["pocl"], missing=lambda: "it was never installed"))
     assert main(["pocl"]) == 0
     assert "skipped: it was never installed" in capsys.readouterr().out
@@ -187,6 +197,51 @@ def test_the_command(tmp_path: Path, capsys, monkeypatch) -> None:
     assert main(["--list"]) == 0
     listed = capsys.readouterr().out
     assert all(f" {name} " in listed for name in RUNGS)
+
+
+def a_record(commit: str, **ops: list[int]) -> dict[str, Any]:
+    lines = [
+        {
+            "op": op, "cpu_seconds": float(passed), "counts": {op: {"forward": {"float32": [passed, failed, skipped]}}},
+            "failures": [f"{op}/forward/float32 a: wrong"] * failed, "skips": {"no float64": {op: skipped}} if skipped else {},
+        }
+        for op, (passed, failed, skipped) in ops.items()
+    ]  # fmt: skip
+    head = {"commit": commit, "tool": "t", "samples": 1, "dtypes": []}
+    return record.made(RUNGS["numpy"], head, lines, "2026-01-01T00:00:00+00:00", 1.0)
+
+
+def test_some_ops_run_again() -> None:
+    old = a_record("one", relu=[1, 1, 0], relu6=[2, 0, 1], sign=[1, 0, 0])
+    new = record.joined(old, a_record("two", relu=[3, 0, 0]))
+    assert not fault_of(new)
+    assert new["totals"] == {"passed": 6, "failed": 0, "skipped": 1}
+    assert not new["failures"]
+    assert (new["commit"], new["later"], new["skips"]) == ("one", {"two": "relu"}, {"no float64": {"relu6": 1}})
+    assert new["cpu_seconds"] == 6
+    new = record.joined(new, a_record("three", relu6=[1, 0, 0]))
+    assert (new["commit"], new["later"], new["skips"]) == ("one", {"three": "relu6", "two": "relu"}, {})
+    new = record.joined(new, a_record("three", relu=[1, 1, 0]))
+    assert (new["commit"], new["later"]) == ("three", {"one": "sign"})
+    assert new["failures"] == ["relu/forward/float32 a: wrong"]
+    assert record.unlike(old, a_record("two") | {"tool": "u"}) == "tool was 't' there and is 'u' now"
+
+
+def test_dtypes_of_an_op() -> None:
+    def planned(op: str, *dtypes: str, direction: str = "forward") -> list[Check]:
+        return [Check(op, direction, dtype, "a", int) for dtype in dtypes]
+
+    floats = ("float64", "float32", "float16", "bfloat16", "int32")
+    made = {op: [c.dtype for c in chosen(planned(op, *floats), (), 2)] for op in OPS}
+    assert all("float32" in dtypes and len(dtypes) == 2 for dtypes in made.values())
+    assert {d for dtypes in made.values() for d in dtypes} == set(floats)  # in turn
+    both = chosen([*planned("relu", *floats), *planned("relu", "float64", "float16", direction="gradient")], (), 1)
+    assert [(c.direction, c.dtype) for c in both] == [("forward", "float32"), ("gradient", "float64")]
+    assert [c.dtype for c in chosen(planned("any", "bool", "int32"), (), 3)] == ["bool", "int32"]
+    assert len(chosen(planned("relu", *floats), (), None)) == len(floats)
+    assert [c.dtype for c in chosen(planned("relu", *floats), ("int32", "bool"), None)] == ["int32"]
+    assert [c.dtype for c in chosen(planned("any", "bool", "int64"), ("float32",), None)] == ["bool"]
+    assert chosen([], (), 1) == chosen([], ("float32",), None) == []
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch) -> None:

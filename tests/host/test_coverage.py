@@ -26,8 +26,8 @@ def record(rung="opencl", **changes):
     found = RUNGS[rung]
     return {
         "format": verify.FORMAT, "rung": rung, "step": found.step, "title": found.title, "backend": found.backend, "state": found.state,
-        "date": "2026-01-01T00:00:00+00:00", "commit": "abc", "tool": "t", "machine": {"processor": "p"}, "system": {}, "samples": 1,
-        "seconds": 1.0, "totals": results.totals(), "counts": counts, "failures": results.failures, "skips": {"no float64": 1},
+        "date": "2026-01-01T00:00:00+00:00", "commit": "abc", "later": {}, "tool": "t", "cpu": {"relu": 1.0}, "machine": {"processor": "p"}, "system": {}, "samples": 1,
+        "seconds": 1.0, "totals": results.totals(), "counts": counts, "failures": results.failures, "skips": {"no float64": {"relu": 1}},
     } | changes  # fmt: skip
 
 

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 import zlib
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import portable_nn.ops  # noqa: F401 - fills the registry
 from portable_nn.core.registry import OPS, find
-from portable_nn.core.version import VERSION
 from portable_nn.testing.coverage import fault_of, record_text
-from portable_nn.testing.verify import FORMAT, Results, system
 
-from . import join, pool
+from . import join, pool, record
 from .join import RECORDS as OUT
-from .rungs import ROOT, RUNGS, STEPS, Rung, commit, machine, named
+from .rungs import ROOT, RUNGS, STEPS, Rung, commit, named
 
 EXAMPLES = """examples:
   python -m ladder                     every rung, as CI does (.ci/run ladder)
   python -m ladder a d                 the rungs of two steps
-  python -m ladder pocl --ops conv2d softmax --samples all
+  python -m ladder --ops conv2d        after a change of its kernel: into the records that are there
+  python -m ladder pocl --ops conv2d softmax --samples all --out /tmp/closer
   python -m ladder cuda-forward --resume
 """
 
@@ -42,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("rungs", nargs="*", metavar="RUNG", help="names of rungs, or letters of steps; all by default")
     made.add_argument("--list", action="store_true", help="name the rungs, and say which cannot run here")
-    made.add_argument("--ops", nargs="+", metavar="OP", default=[], help="only these ops; nothing is recorded")
+    made.add_argument("--ops", nargs="+", metavar="OP", default=[], help="only these ops: they take their places in the record")
     made.add_argument("--samples", default="", metavar="N", help="samples of each op, or 'all'; each rung has its own default")
     made.add_argument("--dtypes", nargs="+", metavar="DTYPE", default=[], help="only these dtypes (of ops that know none of them, the first)")
     made.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="processes at a time (one per core, up to four)")
@@ -84,18 +82,22 @@ def run(rung: Rung, ops: list[str], samples: int | None, options: argparse.Names
             kept.write(json.dumps(line) + "\n")
             kept.flush()
             bar.advance(task)
-    results = Results()
-    for line in sorted(found, key=lambda line: str(line["op"])):
-        results.merge(line)
     path.unlink(missing_ok=True)
-    return {
-        "format": FORMAT, "rung": rung.name, "step": rung.step, "title": rung.title, "backend": rung.backend, "state": rung.state,
-        "date": began.isoformat(timespec="seconds"), "commit": head["commit"], "portable_nn": VERSION, "tool": head["tool"],
-        "machine": machine(), "system": system(), "samples": samples, "dtypes": options.dtypes, "left_out": rung.left_out,
-        "seconds": round(time.monotonic() - start, 1), "cpu_seconds": round(sum(line["cpu_seconds"] for line in found), 1),
-        "slowest": {line["op"]: round(line["cpu_seconds"]) for line in sorted(found, key=lambda line: -line["cpu_seconds"])[:5]},
-        "totals": results.totals(), **asdict(results),
-    }  # fmt: skip
+    return record.made(rung, head, found, began.isoformat(timespec="seconds"), time.monotonic() - start)
+
+
+def keep(made: dict[str, Any], folder: Path, part: bool) -> str:
+    """Write a record, or, of a part of the ops, into the record that is there; return why it could not be."""
+    assert not (fault := fault_of(made)), fault
+    path = folder / f"{made['rung']}.json"
+    if part and path.exists():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        if why := record.unlike(old, made):
+            return f"not recorded: {why}; run the whole rung so, or choose another folder with --out"
+        made = record.joined(old, made)
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(record_text(made), encoding="utf-8")
+    return ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -121,19 +123,17 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{rung.step}  {rung.name:<18} {state}: {why}{f' ({VARIABLE} asks for {rung.tool})' if state == 'FAILED' else ''}", flush=True)
             continue
         samples = rung.samples if not options.samples else None if options.samples == "all" else int(options.samples)
-        record = run(rung, ops, samples, options, console)
-        totals = record["totals"]
-        print(f"{rung.step}  {rung.name:<18} {totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped in {record['seconds']:.0f} s", flush=True)
-        for failure in record["failures"]:
+        made = run(rung, ops, samples, options, console)
+        totals = made["totals"]
+        print(f"{rung.step}  {rung.name:<18} {totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped in {made['seconds']:.0f} s, {made['cpu_seconds']:.0f} s of processors", flush=True)
+        for failure in made["failures"]:
             print(f"   FAILED {failure}")
-        bad += bool(record["failures"])
-        assert not (fault := fault_of(record)), fault
-        if not options.ops:
-            options.out.mkdir(parents=True, exist_ok=True)
-            (options.out / f"{rung.name}.json").write_text(record_text(record), encoding="utf-8")
-    if options.out == OUT and not options.ops:
+        bad += bool(made["failures"])
+        if why := keep(made, options.out, bool(options.ops)):
+            print(f"   {why}")
+    if options.out == OUT:
         join.write()
-    print(f"{len(rungs)} of {len(RUNGS)} rungs on {len(STEPS)} steps in {(time.monotonic() - start) / 60:.0f} min{'; nothing recorded, because not every op ran' if options.ops else ''}")
+    print(f"{len(rungs)} of {len(RUNGS)} rungs on {len(STEPS)} steps in {(time.monotonic() - start) / 60:.0f} min")
     return min(bad, 1)
 
 

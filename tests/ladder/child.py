@@ -7,13 +7,15 @@ import os
 import resource
 import sys
 import warnings
+import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 
 import portable_nn.ops  # noqa: F401 - fills the registry
 from portable_nn.core.registry import OPS
-from portable_nn.testing.verify import run_checks
+from portable_nn.testing.verify import Check, run_checks
 
 from .rungs import RUNGS
 from .runners import checks_for
@@ -25,6 +27,27 @@ def _cpu_seconds() -> float:
     return sum(found.ru_utime + found.ru_stime for found in spent)
 
 
+def chosen(planned: Sequence[Check], only: Sequence[str], each: int | None) -> list[Check]:
+    """Return the checks in the dtypes asked for.
+
+    `only` are dtypes; an op that knows none of them takes its first. Without them it takes `each` of its own (all for
+    None): float32 or else the first, and others in turn, so that a rung meets every dtype, and each op few of them.
+    """
+    if only:
+        return [c for c in planned if c.dtype in only] or [c for c in planned if c.dtype == planned[0].dtype]
+    if each is None:
+        return list(planned)
+    kept = []
+    for direction in dict.fromkeys(check.direction for check in planned):
+        mine = [check for check in planned if check.direction == direction]
+        others = list(dict.fromkeys(check.dtype for check in mine))
+        first = others.pop(others.index("float32") if "float32" in others else 0)
+        start = zlib.crc32(mine[0].op.encode()) % max(len(others), 1)
+        taken = {first, *(others[start:] + others[:start])[: each - 1]}
+        kept += [check for check in mine if check.dtype in taken]
+    return kept
+
+
 def main() -> None:
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what drivers and compilers print is not for the reader of our lines
@@ -32,12 +55,13 @@ def main() -> None:
     checks, dtypes = checks_for(rung.runner, rung.arguments), sys.argv[3:]
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")  # samples hold NaN, and some casts overflow on purpose
+    before = 0.0  # the process's start belongs to its first op
     for line in sys.stdin:
-        op, start = OPS[line.strip()], _cpu_seconds()
-        planned = checks(op, samples)
-        chosen = [check for check in planned if check.dtype in dtypes]
-        results = run_checks(chosen or [check for check in planned if not dtypes or check.dtype == planned[0].dtype])
-        print(json.dumps({"op": op.name, "cpu_seconds": round(_cpu_seconds() - start, 2), **asdict(results)}), file=told, flush=True)
+        op = OPS[line.strip()]
+        results = run_checks(chosen(checks(op, samples), dtypes, rung.dtypes_each))
+        now = _cpu_seconds()
+        print(json.dumps({"op": op.name, "cpu_seconds": round(now - before, 2), **asdict(results)}), file=told, flush=True)
+        before = now
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ class Rung:
         Of the runner.
     samples : int or None
         How many samples of each op it takes by default; None for all.
+    dtypes_each : int or None
+        In how many dtypes, if `--dtypes` does not say (see `child.chosen`); None for all.
     missing, version : callable
         Why the tool cannot be used here (empty if it can), and which it is.
     environment : callable
@@ -63,6 +65,7 @@ class Rung:
     version: Callable[[], str]
     arguments: tuple[str, ...] = ()
     samples: int | None = None
+    dtypes_each: int | None = None
     environment: Callable[[], Mapping[str, str]] = field(default=lambda: {})
     prefix: tuple[str, ...] = ()
     left_out: str = ""
@@ -123,11 +126,11 @@ def _no_opencl(part: str, install: str) -> str:
     return "" if ok else f"the driver does not work: {told}"
 
 
-def _opencl(name: str, title: str, part: str, *arguments: str, samples: int | None, width: int = 0, left_out: str = "") -> Rung:
+def _opencl(name: str, title: str, part: str, *arguments: str, samples: int | None, dtypes_each: int | None = None, width: int = 0) -> Rung:
     tool, install = {"intel": ("intel", 'pip install "portable-nn[opencl]"'), "portable": ("pocl", "apt install pocl-opencl-icd")}[part]
     return Rung(
         name, "a", title, "opencl", "cpu opencl", tool, "opencl", partial(_no_opencl, part, install), lambda: _platform(part)[1],
-        (part, *arguments), samples, (lambda: {WIDTH: str(width)}) if width else dict, left_out=left_out,
+        (part, *arguments), samples, dtypes_each, (lambda: {WIDTH: str(width)}) if width else dict,
     )  # fmt: skip
 
 
@@ -192,7 +195,7 @@ def _compiler_of(vendor: str) -> object:
 def _offline(vendor: str, backend: str, tool: str, title: str) -> Rung:
     return Rung(
         f"compile-{vendor}", "e", title, backend, "compiled", tool, "offline", lambda: _compiler_of(vendor).missing(),  # type: ignore[attr-defined]
-        lambda: _compiler_of(vendor).version(), (vendor,),  # type: ignore[attr-defined]
+        lambda: _compiler_of(vendor).version(), (vendor,), dtypes_each=2,  # type: ignore[attr-defined]
         left_out="each program for one target in turn; `python -m offline` compiles for all, and writes the tables of resources",
     )  # fmt: skip
 
@@ -228,27 +231,27 @@ RUNGS: dict[str, Rung] = {
             "numpy", "0", "references and overrides on NumPy, gradient rules by finite differences", "numpy", "executed", "numpy", "named",
             lambda: "", _numpy_version, ("numpy",),
         ),
-        _opencl("opencl", "OpenCL text on Intel's CPU runtime, CPU-shaped kernels", "intel", "cpu", samples=None),
-        _opencl("opencl-gpu", "the same, GPU-shaped kernels, 16 work-items to a vector", "intel", "gpu", samples=3, width=16),
-        _opencl("opencl-gpu-8", "the same, 8 work-items to a vector", "intel", "gpu", samples=1, width=8),
-        _opencl("opencl-gpu-32", "the same, 32 work-items to a vector", "intel", "gpu", samples=1, width=32),
-        _opencl("opencl-limits", "the same, as a small GPU: 128 work-items, 16 KiB of local memory, no float64", "intel", "limits", samples=1),
-        _opencl("pocl", "OpenCL text on PoCL, CPU-shaped kernels", "portable", "cpu", samples=1),
-        _opencl("pocl-gpu", "OpenCL text on PoCL, GPU-shaped kernels", "portable", "gpu", samples=1),
-        Rung("cuda-forward", "b", "CUDA text by g++, threads as fibers in forward order", "cupy", "executed", "g++", "cuda_cpu", _no_fibers, _compiler_version, ("forward",), 3),
-        Rung("cuda-reverse", "b", "the same, threads in reverse order", "cupy", "executed", "g++", "cuda_cpu", _no_fibers, _compiler_version, ("reverse",), 3),
+        _opencl("opencl", "OpenCL text on Intel's CPU runtime, CPU-shaped kernels", "intel", "cpu", samples=2),
+        _opencl("opencl-gpu", "the same, GPU-shaped kernels, 16 work-items to a vector", "intel", "gpu", samples=2, dtypes_each=3, width=16),
+        _opencl("opencl-gpu-8", "the same, 8 work-items to a vector", "intel", "gpu", samples=1, dtypes_each=1, width=8),
+        _opencl("opencl-gpu-32", "the same, 32 work-items to a vector", "intel", "gpu", samples=1, dtypes_each=1, width=32),
+        _opencl("opencl-limits", "the same, as a small GPU: 128 work-items, 16 KiB of local memory, no float64", "intel", "limits", samples=1, dtypes_each=2),
+        _opencl("pocl", "OpenCL text on PoCL, CPU-shaped kernels", "portable", "cpu", samples=1, dtypes_each=2),
+        _opencl("pocl-gpu", "OpenCL text on PoCL, GPU-shaped kernels", "portable", "gpu", samples=1, dtypes_each=2),
+        Rung("cuda-forward", "b", "CUDA text by g++, threads as fibers in forward order", "cupy", "executed", "g++", "cuda_cpu", _no_fibers, _compiler_version, ("forward",), 1, 3),
+        Rung("cuda-reverse", "b", "the same, threads in reverse order", "cupy", "executed", "g++", "cuda_cpu", _no_fibers, _compiler_version, ("reverse",), 1, 3),
         Rung(
             "cuda-asan", "b", "the same under the address and undefined-behaviour sanitizers", "cupy", "sanitized", "asan", "sanitized",
-            _no_sanitizer, _compiler_version, samples=2, environment=_sanitizer_environment, left_out="every dtype but float32; gradients run as the ops they are",
+            _no_sanitizer, _compiler_version, samples=1, environment=_sanitizer_environment, left_out="every dtype but float32; gradients run as the ops they are",
         ),
-        Rung("numba", "c", "numba's kernels by LLVM, threads as fibers in both orders", "numba", "executed", "numba", "numba_cpu", _no_numba, _numba_version, samples=2),
+        Rung("numba", "c", "numba's kernels by LLVM, threads as fibers in both orders", "numba", "executed", "numba", "numba_cpu", _no_numba, _numba_version, samples=1, dtypes_each=2),
         Rung(
             "numba-simulator", "c", "numba's kernels in numba's simulator", "numba", "executed", "numba", "simulator", _no_simulator, _numba_version,
             environment=lambda: {"NUMBA_ENABLE_CUDASIM": "1"}, left_out="all but the first sample of each op that launches at most 1500 threads, in float32",
         ),
         Rung(
             "oclgrind", "d", "OpenCL text in Oclgrind: races, uninitialised reads, accesses out of bounds, divergent barriers", "opencl", "sanitized",
-            "oclgrind", "oclgrind", _no_oclgrind, lambda: _platform("oclgrind")[1], samples=4, environment=lambda: oclgrind.ENVIRONMENT | oclgrind.PLACES,
+            "oclgrind", "oclgrind", _no_oclgrind, lambda: _platform("oclgrind")[1], samples=3, environment=lambda: oclgrind.ENVIRONMENT | oclgrind.PLACES,
             left_out="every dtype but float32, and samples that launch more than 4000 work-items (attention: 600); gradients run as the ops they are",
         ),
         _offline("nvidia", "cupy", "nvrtc", "CUDA text compiled by NVRTC"),

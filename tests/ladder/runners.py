@@ -110,28 +110,41 @@ def sanitized() -> Checks:
     return partial(_forward, run)
 
 
-def _work_items(op: Op, sample: Sample, dtype: str, shape: str) -> int:
-    """Return how many work-items a call launches, by planning it."""
+def _launches(op: Op, sample: Sample, dtype: str, shape: str) -> tuple[int, set[tuple[str, str]]]:
+    """Return how many work-items a call launches and which kernels of which files, by planning it."""
     dry: Any = selection.get("null", shape)
     given = drawn(sample, dtype, 0)
     op._cache.clear()
-    with selection.use_backend(dry), dry.recording() as launches:
+    with selection.use_backend(dry), dry.recording() as recorded:
         there = given.map(dry.from_numpy, np.ndarray)
         op.apply(there.args, dict(there.settings), bool(op.residuals))
     op._cache.clear()
-    return sum(prod(r.launch.groups) * prod(r.launch.size) for r in launches)
+    made = [r.launch for r in recorded]
+    return sum(prod(launch.groups) * prod(launch.size) for launch in made), {(shape, launch.kernel) for launch in made}
 
 
 def _few(op: Op) -> list[Sample]:
-    """Return the samples that launch something, and few work-items in either shape; the cheapest where none does."""
-    cost = {
-        sample.name: max(_work_items(op, sample, dtype, shape) for shape in ("cpu", "gpu"))
-        for sample in op.samples
-        for dtype in _representative(op, sample)
-    }
+    """Return the samples that launch something, and few work-items in either shape; the cheapest where none does.
+
+    Those that launch a kernel which none before them does come first: the fewer are run, the more these count.
+    """
+    cost: dict[str, int] = {}
+    kernels: dict[str, set[tuple[str, str]]] = {}
+    for sample in op.samples:
+        for dtype in _representative(op, sample):
+            told = [_launches(op, sample, dtype, shape) for shape in ("cpu", "gpu")]
+            cost[sample.name] = max(count for count, _ in told)
+            kernels[sample.name] = set.union(*(names for _, names in told))
     most = TILED if op.name.startswith(TILES) else INTERPRETED
     launching = [sample for sample in op.samples if cost.get(sample.name)]
-    return [s for s in launching if cost[s.name] <= most] or sorted(launching, key=lambda s: cost[s.name])[:1]
+    few = [s for s in launching if cost[s.name] <= most] or sorted(launching, key=lambda s: cost[s.name])[:1]
+    seen: set[tuple[str, str]] = set()
+    first = []
+    for sample in few:
+        if not kernels[sample.name] <= seen:
+            first.append(sample)
+            seen |= kernels[sample.name]
+    return first + [sample for sample in few if sample not in first]
 
 
 def _forward(run: Callable[[Op, Sample, str], None], op: Op, samples: int | None, among: Sequence[Sample] | None = None) -> list[Check]:
@@ -183,25 +196,19 @@ def simulator() -> Checks:
 
 
 def offline(vendor: str) -> Checks:
-    """Return, per dtype of an op, the compile of the programs its samples launch, each for one target in turn."""
-    from zlib import crc32
-
+    """Return, per dtype of an op, the compile of the programs its samples and benchmarks launch, each for one target in turn."""
     from offline import VENDORS
-    from offline.programs import collect
+    from offline.checks import excesses
+    from offline.programs import jobs
     from offline.table import Known
-    from offline.target import profile
 
     compiler = VENDORS[vendor]
     known = Known(compiler)
-    made: dict[str, list[Any]] = {}
 
     def run(op: Op, dtype: str) -> None:
-        key = f"{op.name}/{dtype}"
-        if key not in made:
-            made[key] = collect(profile(compiler.NAME, compiler.TARGETS[0]), (dtype,), (op.name,))
-        for program in made[key]:
-            at = crc32(repr((program.source, program.defines)).encode()) % len(compiler.TARGETS)
-            known.compiled(program, compiler.TARGETS[at])
+        made = jobs(compiler, (dtype,), "in turn", (op.name,))
+        found = excesses(compiler, [(program, r) for program, target in made for r in known.compiled(program, target)])
+        assert not found, "\n".join(found)
 
     def checks(op: Op, samples: int | None) -> list[Check]:
         found = dict.fromkeys(dtype for sample in op.samples[:samples] for dtype in dtypes_of(op, sample))
@@ -239,7 +246,8 @@ def oclgrind() -> Checks:
 
     def checks(op: Op, samples: int | None) -> list[Check]:
         few = 1 if op.expression is not None else samples  # elementwise ops share one plan
-        return [check for shape in backends for check in _forward(partial(run, shape), op, few, _few(op))]
+        among = _few(op)
+        return [check for shape in backends for check in _forward(partial(run, shape), op, few, among)]
 
     return checks
 

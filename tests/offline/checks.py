@@ -15,13 +15,17 @@ def check(vendor: Vendor, chosen: Sequence[tuple[Program, Target]]) -> list[Take
     taken, refused = compile_all(vendor, chosen)
     assert not refused, "\n".join(refused)
     assert len(taken) >= len(chosen)
-    found = spills(vendor, taken)
+    found = excesses(vendor, taken)
     assert not found, "\n".join(found)
-    large = [f"{p}: {r.kernel} takes {r.figures['local']} bytes" for p, r in taken if r.figures["local"] > vendor.LOCAL_BYTES]
-    assert not large, "\n".join(large)
     rows = table(vendor, taken)
     assert sum(row[4] for row in rows) == len(taken)
     return taken
+
+
+def excesses(vendor: Vendor, taken: Sequence[Taken]) -> list[str]:
+    """Return what spills without an excuse, and what takes more local memory than a work-group has."""
+    large = [f"{p}: {r.kernel} takes {r.figures['local']} bytes" for p, r in taken if r.figures["local"] > vendor.LOCAL_BYTES]
+    return spills(vendor, taken) + large
 
 
 def of_every_file(vendor: Vendor) -> list[tuple[Program, Target]]:

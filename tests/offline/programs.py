@@ -115,7 +115,9 @@ def collect(planned: Profile, only: Iterable[str] | None = None, ops: Iterable[s
     return [Program(source, defines, items, op, (source, defines) in benched) for (source, defines), (op, items) in found.items()]
 
 
-def jobs(vendor: Vendor, only: Iterable[str] | None = None, which: Which = "table") -> list[tuple[Program, Target]]:
+def jobs(
+    vendor: Vendor, only: Iterable[str] | None = None, which: Which = "table", ops: Iterable[str] | None = None
+) -> list[tuple[Program, Target]]:
     """Return what to compile for a vendor.
 
     Parameters
@@ -124,23 +126,25 @@ def jobs(vendor: Vendor, only: Iterable[str] | None = None, which: Which = "tabl
     only : iterable of str, optional
         dtypes under test; by default all that a sample takes.
     which : "all", "in turn" or "table"
-        Each program for all targets; for one of them, the same at every run; or for all targets MOST of the programs
-        of each kernel, those that benchmarks launch first.
+        Each program for all targets that launch it; for one of them, the same at every run; or for all targets MOST of
+        the programs of each kernel, those that benchmarks launch first.
+    ops : iterable of str, optional
+        Names; by default all.
     """
     planned: dict[Profile, list[Program]] = {}
-    chosen = None if only is None else tuple(only)
-    made = []
-    for number, target in enumerate(vendor.TARGETS):
+    chosen, names = None if only is None else tuple(only), None if ops is None else tuple(ops)
+    made: dict[tuple[Any, ...], list[tuple[Program, Target]]] = {}
+    for target in vendor.TARGETS:
         told = replace(profile(vendor.NAME, target), name=vendor.NAME)  # targets that differ by name alone have one list
         if told not in planned:
-            planned[told] = collect(told, chosen)
+            planned[told] = collect(told, chosen, names)
             if which == "table":
                 planned[told] = _typical(planned[told])
         for program in planned[told]:
-            turn = zlib.crc32(repr((program.source, program.defines)).encode()) % len(vendor.TARGETS)
-            if which != "in turn" or turn == number:
-                made.append((program, target))
-    return made
+            made.setdefault((program.source, program.defines), []).append((program, target))
+    if which == "in turn":
+        return [found[zlib.crc32(repr(key).encode()) % len(found)] for key, found in made.items()]
+    return [job for found in made.values() for job in found]
 
 
 def _typical(programs: list[Program]) -> list[Program]:
