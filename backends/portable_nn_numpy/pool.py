@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from portable_nn.core.geometry import Axis, Window, divisors, index_dtype, pair, pool_window
+from portable_nn.core.geometry import Axis, Window, divisors, index_dtype, pair, pool_axes
 from portable_nn.core.registry import find
 
 Array = npt.NDArray[Any]
@@ -40,7 +40,7 @@ def _slices(window: Window) -> Iterator[tuple[int, tuple[Any, ...], tuple[Any, .
 
 def max_pool2d(x: Array, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> tuple[Array, Array]:
     """Return the maxima and the winners' numbers."""
-    window = pool_window("max_pool2d", x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+    window = pool_axes("max_pool2d", x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     h, w = window
     shape = (*x.shape[:2], h.out, w.out)
     best, index = np.full(shape, -np.inf, x.dtype), np.zeros(shape, index_dtype(window))
@@ -62,7 +62,7 @@ def max_pool2d_grad(
 ) -> Array:
     """Return each cotangent at its winner."""
     size = pair("max_pool2d_grad", "input_size", input_size, 0)
-    window = pool_window("max_pool2d_grad", size, kernel_size, stride, padding, dilation, ceil_mode)
+    window = pool_axes("max_pool2d_grad", size, kernel_size, stride, padding, dilation, ceil_mode)
     dx = np.zeros((*g.shape[:2], *size), g.dtype)
     for number, out, at in _slices(window):
         shown = dx[at]
@@ -72,7 +72,7 @@ def max_pool2d_grad(
 
 def avg_pool2d(x: Array, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool) -> Array:
     """Return the means."""
-    window = pool_window("avg_pool2d", x.shape[2:], kernel_size, stride, padding, 1, ceil_mode)
+    window = pool_axes("avg_pool2d", x.shape[2:], kernel_size, stride, padding, 1, ceil_mode)
     total = np.zeros((*x.shape[:2], window[0].out, window[1].out), x.dtype)
     for _, out, at in _slices(window):
         shown = total[out]
@@ -86,7 +86,7 @@ def avg_pool2d_grad(
 ) -> Array:
     """Return the shares of every window added up."""
     size = pair("avg_pool2d_grad", "input_size", input_size, 0)
-    window = pool_window("avg_pool2d_grad", size, kernel_size, stride, padding, 1, ceil_mode)
+    window = pool_axes("avg_pool2d_grad", size, kernel_size, stride, padding, 1, ceil_mode)
     share = g / divisors(window, count_include_pad).astype(g.dtype)
     dx = np.zeros((*g.shape[:2], *size), g.dtype)
     for _, out, at in _slices(window):

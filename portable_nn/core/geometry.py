@@ -182,14 +182,6 @@ def pool_axes(
     return tuple(axes)
 
 
-def pool_window(
-    op: str, size: Shape, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1, ceil_mode: bool = False
-) -> Window:
-    """Return both axes of a pooling of images; see `pool_axes`."""
-    h, w = pool_axes(op, size, kernel_size, stride, padding, dilation, ceil_mode)
-    return h, w
-
-
 def adaptive_bounds(o: int, size: int, out: int) -> tuple[int, int]:
     """Return first and last + 1 input index of adaptive window `o`: floor(o size / out), ceil((o + 1) size / out)."""
     return o * size // out, -(-(o + 1) * size // out)
@@ -216,20 +208,12 @@ def conv_window_of(call: Call) -> Window:
     return conv_window(call.op, size, kernel, *(call.settings[name] for name in ("stride", "padding", "dilation")))
 
 
-def pool_window_of(call: Call) -> Window:
-    """Return the window of a call of a pooling op or its gradient."""
+def pool_axes_of(call: Call) -> tuple[Axis, ...]:
+    """Return the axes of a call of a pooling op or its gradient."""
     settings, backward = call.settings, call.op.endswith("_grad")
     size = call.outputs[0].shape[2:] if backward else call.spec(0).shape[2:]
     if call.op.startswith("adaptive"):
         return adaptive_window(call.op, size, call.spec(0).shape[2:] if backward else settings["output_size"])
-    kernel, stride, padding = (settings[name] for name in ("kernel_size", "stride", "padding"))
-    return pool_window(call.op, size, kernel, stride, padding, settings.get("dilation", 1), settings["ceil_mode"])
-
-
-def pool_axes_of(call: Call) -> tuple[Axis, ...]:
-    """Return the axes of a call of a pooling op of one or three axes, or its gradient."""
-    settings = call.settings
-    size = call.outputs[0].shape[2:] if call.op.endswith("_grad") else call.spec(0).shape[2:]
     kernel, stride, padding = (settings[name] for name in ("kernel_size", "stride", "padding"))
     return pool_axes(call.op, size, kernel, stride, padding, settings.get("dilation", 1), settings["ceil_mode"])
 

@@ -15,6 +15,12 @@ from .adaptive_pool import adaptive_avg_pool1d as adaptive_avg_pool1d
 from .adaptive_pool import adaptive_avg_pool3d as adaptive_avg_pool3d
 from .adaptive_pool import adaptive_max_pool1d as adaptive_max_pool1d
 from .adaptive_pool import adaptive_max_pool3d as adaptive_max_pool3d
+from .adaptive_pool2d import adaptive_avg_pool2d as adaptive_avg_pool2d
+from .adaptive_pool2d import adaptive_avg_pool2d_grad as adaptive_avg_pool2d_grad
+from .adaptive_pool2d import adaptive_max_pool2d as adaptive_max_pool2d
+from .adaptive_pool2d import adaptive_max_pool2d_grad as adaptive_max_pool2d_grad
+from .adaptive_pool2d import global_avg_pool2d as global_avg_pool2d
+from .adaptive_pool2d import global_max_pool2d as global_max_pool2d
 from .add_layer_norm import add_layer_norm as add_layer_norm
 from .add_layer_norm import add_layer_norm_grad as add_layer_norm_grad
 from .arithmetic import abs as abs
@@ -193,14 +199,8 @@ from .ordering import sort_grad as sort_grad
 from .ordering import topk as topk
 from .pixel_shuffle import pixel_shuffle as pixel_shuffle
 from .pixel_shuffle import pixel_unshuffle as pixel_unshuffle
-from .pool import adaptive_avg_pool2d as adaptive_avg_pool2d
-from .pool import adaptive_avg_pool2d_grad as adaptive_avg_pool2d_grad
-from .pool import adaptive_max_pool2d as adaptive_max_pool2d
-from .pool import adaptive_max_pool2d_grad as adaptive_max_pool2d_grad
 from .pool import avg_pool2d as avg_pool2d
 from .pool import avg_pool2d_grad as avg_pool2d_grad
-from .pool import global_avg_pool2d as global_avg_pool2d
-from .pool import global_max_pool2d as global_max_pool2d
 from .pool import max_pool2d as max_pool2d
 from .pool import max_pool2d_grad as max_pool2d_grad
 from .pool1d import avg_pool1d as avg_pool1d

@@ -1,4 +1,4 @@
-"""Adaptive pooling of sequences and of volumes: `pool`'s adaptive pooling of images, axis by axis.
+"""Adaptive pooling of sequences and of volumes: `adaptive_pool2d`'s pooling of images, axis by axis.
 
 The windows of several axes are products of windows, so a maximum or mean over a box is one over (H, W), then one over D. The
 first of equal values is the first in row-major order then too: the first slice that holds it, and the first place there.
@@ -12,10 +12,10 @@ from ..core import dtypes
 from ..core.array import Array
 from ..core.errors import SettingError, ShapeError
 from ..core.op import Op, setting_int
+from .adaptive_pool2d import adaptive_avg_pool2d, adaptive_max_pool2d
 from .axes import expand_dims, squeeze
 from .creation import astype
 from .layout import reshape
-from .pool import adaptive_avg_pool2d, adaptive_max_pool2d
 
 
 def _sizes(name: str, x: Array, output_size: int | Sequence[int | None], rank: int) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
-"""Pooling with any number of spatial axes: the shape rules and reference bodies that one and three axes share."""
+"""Pooling with any number of spatial axes: the shape rules and reference bodies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from itertools import product
 from math import prod
@@ -13,7 +13,17 @@ import numpy as np
 from ..core import dtypes
 from ..core.call import Call
 from ..core.errors import DTypeError, ShapeError
-from ..core.geometry import Axis, divisors, index_dtype, ints, pool_axes, pool_axes_of, positions
+from ..core.geometry import (
+    Axis,
+    channels_last,
+    divisors,
+    index_dtype,
+    ints,
+    is_channels_last,
+    pool_axes,
+    pool_axes_of,
+    positions,
+)
 from ..core.spec import Spec
 from .conv_any import form
 
@@ -21,7 +31,8 @@ Axes = tuple[Axis, ...]
 Host = np.ndarray[Any, Any]
 
 
-def _check(name: str, operand: str, spec: Spec, rank: int) -> None:
+def check(name: str, operand: str, spec: Spec, rank: int) -> None:
+    """Raise unless `spec` is floating and has `rank` spatial axes."""
     if spec.ndim != rank + 2:
         raise ShapeError(f"{name}: {operand} has shape {spec.shape} but {rank + 2} axes {form('N, C', rank)} are needed; reshape it")
     if not dtypes.is_float(spec.dtype):
@@ -29,7 +40,7 @@ def _check(name: str, operand: str, spec: Spec, rank: int) -> None:
 
 
 def _check_grad(name: str, g: Spec, axes: Axes) -> None:
-    _check(name, "g", g, len(axes))
+    check(name, "g", g, len(axes))
     made = tuple(a.out for a in axes)
     if g.shape[2:] != made:
         raise ShapeError(
@@ -38,14 +49,32 @@ def _check_grad(name: str, g: Spec, axes: Axes) -> None:
         )
 
 
+def check_index(name: str, g: Spec, index: Spec, axes: Axes) -> None:
+    """Raise unless `index` is the index that goes with `g`."""
+    if index.shape != g.shape:
+        raise ShapeError(f"{name}: index has shape {index.shape} but g has {g.shape}; pass the index of the forward call")
+    if index.dtype != index_dtype(axes):
+        raise DTypeError(f"{name}: index is {index.dtype.name} but windows of this size have {index_dtype(axes).name}")
+
+
+def like(x: Spec, size: Sequence[int], dtype: dtypes.DType | None = None) -> Spec:
+    """Return the spec of x's images in another size: channels-last if those are, C order otherwise."""
+    shape, kind = (*x.shape[:2], *size), dtype or x.dtype
+    return channels_last(shape, kind) if is_channels_last(x) else Spec(shape, kind)
+
+
+def pooled(x: Spec, axes: Axes, dtype: dtypes.DType | None = None) -> Spec:
+    """Return the spec of what pooling makes of x."""
+    return like(x, [a.out for a in axes], dtype)
+
+
 def max_out(name: str, rank: int) -> Callable[..., tuple[Spec, Spec]]:
     """Return the shape rule of a maximum: y and index."""
 
     def out(x: Spec, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> tuple[Spec, Spec]:
-        _check(name, "x", x, rank)
+        check(name, "x", x, rank)
         axes = pool_axes(name, x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
-        shape = (*x.shape[:2], *(a.out for a in axes))
-        return Spec(shape, x.dtype), Spec(shape, index_dtype(axes))
+        return pooled(x, axes), pooled(x, axes, index_dtype(axes))
 
     return out
 
@@ -57,11 +86,8 @@ def max_grad_out(name: str, rank: int) -> Callable[..., Spec]:
         size = ints(name, "input_size", input_size, rank, 0)
         axes = pool_axes(name, size, kernel_size, stride, padding, dilation, ceil_mode)
         _check_grad(name, g, axes)
-        if index.shape != g.shape:
-            raise ShapeError(f"{name}: index has shape {index.shape} but g has {g.shape}; pass the index of the forward call")
-        if index.dtype != index_dtype(axes):
-            raise DTypeError(f"{name}: index is {index.dtype.name} but windows of this size have {index_dtype(axes).name}")
-        return Spec((*g.shape[:2], *size), g.dtype)
+        check_index(name, g, index, axes)
+        return like(g, size)
 
     return out
 
@@ -70,9 +96,9 @@ def avg_out(name: str, rank: int) -> Callable[..., Spec]:
     """Return the shape rule of a mean."""
 
     def out(x: Spec, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, count_include_pad: Any) -> Spec:
-        _check(name, "x", x, rank)
+        check(name, "x", x, rank)
         axes = pool_axes(name, x.shape[2:], kernel_size, stride, padding, 1, ceil_mode)
-        return Spec((*x.shape[:2], *(a.out for a in axes)), x.dtype)
+        return pooled(x, axes)
 
     return out
 
@@ -83,19 +109,19 @@ def avg_grad_out(name: str, rank: int) -> Callable[..., Spec]:
     def out(g: Spec, input_size: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, count_include_pad: Any) -> Spec:
         size = ints(name, "input_size", input_size, rank, 0)
         _check_grad(name, g, pool_axes(name, size, kernel_size, stride, padding, 1, ceil_mode))
-        return Spec((*g.shape[:2], *size), g.dtype)
+        return like(g, size)
 
     return out
 
 
 def taps(call: Call) -> int:
     """Return the number of positions of a window."""
-    return prod(a.kernel for a in pool_axes_of(call))
+    return max(1, prod(a.kernel for a in pool_axes_of(call)))
 
 
 def covering(call: Call) -> int:
     """Return how many windows cover one input position, at most."""
-    return prod(-(-a.kernel // a.stride) for a in pool_axes_of(call))
+    return prod(-(-a.kernel // a.stride) if a.stride else -(-a.out // max(a.size, 1)) + 1 for a in pool_axes_of(call))
 
 
 def forward_flops(call: Call) -> int:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import portable_nn as pnn
 from portable_nn import ops
-from portable_nn.core.geometry import adaptive_bounds, pool_window
+from portable_nn.core.geometry import adaptive_bounds, pool_axes
 
 
 @pytest.fixture(params=["numpy", "opencl"])
@@ -49,7 +49,7 @@ def test_first_maximum_and_first_nan_win(place: Any) -> None:
     [(5, 2, 2, 0, False, 2), (5, 2, 2, 0, True, 3), (4, 2, 3, 1, True, 2), (6, 3, 2, 1, True, 4), (5, 2, 3, 1, True, 2), (2, 3, 2, 0, True, 1)],
 )
 def test_a_window_starts_inside_input_or_left_padding(size: int, kernel: int, stride: int, padding: int, ceil_mode: bool, wanted: int) -> None:
-    assert pool_window("max_pool2d", (size, size), kernel, stride, padding, 1, ceil_mode)[0].out == wanted
+    assert pool_axes("max_pool2d", (size, size), kernel, stride, padding, 1, ceil_mode)[0].out == wanted
 
 
 @given(size=st.integers(1, 40), out=st.integers(1, 40))
@@ -71,7 +71,7 @@ def test_loops_and_adjoints(name: str, size: tuple[int, int], kernel: tuple[int,
     assume(all(2 * p <= k and s + 2 * p >= k for p, k, s in zip(pads, kernel, size, strict=True)))
     rng = np.random.default_rng(size[0] * 31 + size[1])
     x = rng.permutation(2 * size[0] * size[1]).reshape(1, 2, *size).astype(np.float32)
-    h, w = pool_window("max_pool2d", size, kernel, stride, pads, 1, ceil_mode)
+    h, w = pool_axes("max_pool2d", size, kernel, stride, pads, 1, ceil_mode)
     largest, mean = np.full((1, 2, h.out, w.out), -inf), np.zeros((1, 2, h.out, w.out))
     for i in range(h.out):
         for j in range(w.out):

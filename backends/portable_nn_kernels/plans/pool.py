@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from portable_nn.core import dtypes
 from portable_nn.core.call import Call
-from portable_nn.core.geometry import is_channels_last, pool_window_of
+from portable_nn.core.geometry import is_channels_last, pool_axes_of
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref
 
@@ -29,7 +29,7 @@ def _plan(call: Call, profile: Profile, kernel: str, refs: tuple[Ref, ...], x: S
     made = call.outputs[0]
     if made.size == 0:
         return Plan(())
-    h, w = pool_window_of(call)
+    h, w = pool_axes_of(call)
     adaptive = h.stride == 0
     inside = adaptive or all(a.before == 0 and (a.out - 1) * a.stride + (a.kernel - 1) * a.dilation < a.size for a in (h, w))
     count, size = walk(profile, made)
@@ -69,7 +69,7 @@ def _lines(call: Call, profile: Profile) -> Plan | None:
     x, y = call.spec(0), call.outputs[0]
     if profile.shape != "cpu" or call.op not in ("max_pool2d", "avg_pool2d") or x.dtype != dtypes.float32 or x.strides[3] != 1 or is_channels_last(y):
         return None
-    h, w = pool_window_of(call)
+    h, w = pool_axes_of(call)
     first = -(-w.before // w.stride)
     last = min(w.out, (w.size + w.before - w.kernel) // w.stride + 1)
     lanes = _vector(last - first)
@@ -97,7 +97,7 @@ def _grad_planes(call: Call, profile: Profile) -> Plan | None:
     planes = x.shape[0] * x.shape[1]
     if profile.shape != "cpu" or x.dtype not in (dtypes.float32, dtypes.float64) or g.dtype != x.dtype or planes < profile.units:
         return None
-    h, w = pool_window_of(call)
+    h, w = pool_axes_of(call)
     most = call.op.endswith("max_pool2d_grad")
     index = call.spec(1) if most else g
     numbers = (
@@ -120,7 +120,7 @@ def _max_grad_pairs(call: Call, profile: Profile) -> Plan | None:
     fits = g.dtype == dtypes.float32 and g.strides[3] == 1 and index.strides[3] == 1 and not is_channels_last(x)
     if profile.shape != "cpu" or call.op != "max_pool2d_grad" or not fits:
         return None
-    h, w = pool_window_of(call)
+    h, w = pool_axes_of(call)
     if any((a.kernel, a.stride, a.before, a.after, a.dilation) != (2, 2, 0, 0, 1) or 2 * a.out > a.size for a in (h, w)):
         return None
     planes = x.shape[0] * x.shape[1]
