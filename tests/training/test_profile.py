@@ -122,7 +122,7 @@ def test_flame_graph():
     assert block.inside["conv"].inside["conv2d"].inside["tiles"].seconds == pytest.approx(0.5)
     drawn = flame(root)
     widths = [float(w) for w in re.findall(r"flex: ([\d.]+) 1 0; --hue", drawn)]
-    assert widths == [1000.0, 1000.0, 1000.0, 750.0, 750.0, 500.0, 250.0, 250.0, 250.0]
+    assert widths == [1000.0, 1000.0, 1000.0, 750.0, 750.0, 250.0, 500.0, 250.0, 250.0]
     assert "tiles: 500.000 ms, 50.0%" in drawn
     assert flame(Box("nothing")) == ""
     small = tree([{"phase": "", "layer": "", "op": f"<{n}>", "kernel": "", "seconds": s} for n, s in enumerate((1.0, 1e-4, 1e-4))], "all")
