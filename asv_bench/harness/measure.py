@@ -1,8 +1,9 @@
-"""How cases are timed: short bursts, the fastest of which counts; one copy alone, or two copies in turn.
+"""How cases are timed: short bursts until the fastest agree; one copy alone, or two copies in turn.
 
-The fastest burst is taken because what disturbs a burst only ever makes it slower. One fast burst may still be the odd one out, and
-a disturbance may outlast all bursts of a case, so a run passes over its cases more than once, in two processes: until the fastest time
-of each has been seen in two passes. The spread is kept beside it.
+The fastest burst is taken because what disturbs a burst only ever makes it slower. One fast burst may still be the odd one out, so bursts
+go on until three agree; and a disturbance may outlast all bursts of a case, as may the place where a process happens to put its memory,
+so a run passes over its cases more than once, in processes of their own: until the fastest time of each has been seen in two passes.
+The spread is kept beside it.
 """
 
 from __future__ import annotations
@@ -22,12 +23,25 @@ PATIENCE = 90.0  # seconds until a worker that does not answer is given up
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a case is timed: `bursts` of about `seconds` each, in at most `passes` passes, until the best two of them agree."""
+    """How long a case is timed.
+
+    Parameters
+    ----------
+    bursts : int
+        At least so many in a pass.
+    seconds : float
+        About how long one is.
+    most : float
+        Seconds after which a pass ends, whether or not the fastest `AGREEING` of its bursts lie within `SETTLED` of each other.
+    passes : int
+        At most, until the best two of them agree to `agreement`.
+    """
 
     bursts: int = 5
     seconds: float = 0.004
-    passes: int = 3
-    agreement: float = 0.05
+    most: float = 0.15
+    passes: int = 4
+    agreement: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,7 @@ def one(session: Session, case: Case, budget: Budget) -> Measured:
             return Measured(case, said["state"], said.get("reason", ""), ready["type"], values)
         if ready["first"] > SLOW:
             return Measured(case, "ready", samples=[ready["first"]], probe=session.ask("probe"), work=ready["work"])
-        timed = session.ask("series", bursts=budget.bursts, seconds=budget.seconds, timeout=PATIENCE)
+        timed = session.ask("series", bursts=budget.bursts, seconds=budget.seconds, most=budget.most, timeout=PATIENCE)
         return Measured(case, "ready", samples=timed["samples"], calls=timed["calls"], probe=timed["probe"], work=ready["work"])
     except WorkerDied as error:
         session.restart()
@@ -110,6 +124,8 @@ def alone(session: Session, chosen: Sequence[Case], budget: Budget, tell: Callab
             session.restart()  # where a process happens to put its memory shows in its times
         made = []
         for case in left:
+            if session.stale:
+                session.restart()
             made.append(one(session, case, budget))
             tell(made[-1])
         passes.append(made)
@@ -169,12 +185,12 @@ def pair(a: Session, b: Session, case: Case, other: Case, budget: Budget) -> Pai
                 found.samples = [said["value"]] if said["state"] == "ready" else []
             return made
         slow = max(firsts) > SLOW
+        # As many calls on either side: in a shorter burst, what comes first weighs more.
+        calls = 1 if slow else max(session.ask("burst", seconds=budget.seconds, timeout=PATIENCE)["calls"] for session, _, _ in both)
+        made.a.calls = made.b.calls = calls
         for number in range(2 if slow else budget.bursts):
             for session, _, found in both if number % 2 == 0 else reversed(both):
-                burst = session.ask("burst", seconds=budget.seconds, calls=found.calls if number else 0, timeout=PATIENCE)
-                if not number:
-                    found.calls = burst["calls"]
-                found.samples.append(burst["seconds"])
+                found.samples.append(session.ask("burst", seconds=budget.seconds, calls=calls, warm=not slow, timeout=PATIENCE)["seconds"])
             made.ratios.append(made.b.samples[-1] / made.a.samples[-1])
     except (WorkerDied, Asked) as error:
         for session, _, found in both:

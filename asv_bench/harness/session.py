@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +19,9 @@ SUITE = Path(__file__).resolve().parents[1]
 
 
 # OpenBLAS's threads spin for a tenth of a second after a product, and take a core from what is measured next (OpenCL's calls took
-# 1.8 times as long on two cores); 2^14 cycles are enough for them to meet the next product of a burst.
-QUIET = {"OPENBLAS_THREAD_TIMEOUT": "14"}
+# 1.8 times as long on two cores); 2^14 cycles are enough for them to meet the next product of a burst. And glibc is asked for huge pages,
+# so that where a process happens to find its memory shows less in its times.
+QUIET = {"OPENBLAS_THREAD_TIMEOUT": "14", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 class WorkerDied(Exception):
@@ -48,13 +50,21 @@ class Session:
     -----
     PORTABLE_NN_BENCH_UNDER is put before the worker's command, such as ``taskset -c 1 chrt -f 20`` on a machine that others use. Never
     start the driver itself like that: what it asks of the kernel (worktrees, processes) waits for threads that it would then starve.
+    Where that command waits for its turn (a lock), PORTABLE_NN_BENCH_SLICE says after how many seconds a worker gives way to others:
+    it is then `stale`, and whoever measures one copy alone restarts it between two cases.
     """
 
     def __init__(self, copy: Path, environment: Mapping[str, str] | None = None, python: str | None = None, module: Sequence[str] = ("harness.worker",)) -> None:
         self.copy, self.python, self.module = copy, python or sys.executable, tuple(module)
         path = os.pathsep.join(map(str, (copy, copy / "backends", SUITE)))
         self._environment = {**QUIET, **os.environ, **(environment or {}), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+        self._slice = float(self._environment.get("PORTABLE_NN_BENCH_SLICE") or 0)
         self._start()
+
+    @property
+    def stale(self) -> bool:
+        """Whether others should have a turn."""
+        return bool(self._slice) and time.monotonic() - self._began > self._slice
 
     def _start(self) -> None:
         self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (closed in `close`; a pipe that nobody reads would block the worker)
@@ -62,7 +72,8 @@ class Session:
             [*shlex.split(self._environment.get("PORTABLE_NN_BENCH_UNDER", "")), self.python, "-m", *self.module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
             text=True, env=self._environment, cwd=self.copy,
         )  # fmt: skip
-        self.about = self.ask("hello", timeout=300)
+        self.about = self.ask("hello", timeout=3600 if self._slice else 300)
+        self._began = time.monotonic()
 
     def restart(self) -> None:
         """Start again after the worker died."""

@@ -15,7 +15,7 @@ import pkgutil
 import platform
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +28,15 @@ _FIELDS = str, int, float, list, dict, bool
 
 def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+
+
+AGREEING, SETTLED = 3, 0.02  # so many of the fastest bursts within this part of each other, and a case needs no more
+
+
+def settled(samples: Sequence[float]) -> bool:
+    """Tell whether the fastest bursts agree."""
+    fastest = sorted(samples)[:AGREEING]
+    return len(fastest) == AGREEING and fastest[-1] <= fastest[0] * (1 + SETTLED)
 
 
 class Worker:
@@ -94,14 +103,20 @@ class Worker:
         self.call = call
         return {"state": "ready", "type": "time", "work": counted, "first": first}
 
-    def burst(self, seconds: float, calls: int = 0) -> dict[str, Any]:
-        """Time one burst of `calls` calls, or of as many as take about `seconds`."""
+    def burst(self, seconds: float, calls: int = 0, warm: bool = True) -> dict[str, Any]:
+        """Time one burst of `calls` calls, or of as many as take about `seconds`.
+
+        With `warm`, a quarter as many come before it and are not counted: since the last burst another process may have had caches
+        and cores, and what then counts first is how often a call is repeated.
+        """
         if self.call is None:
             raise RuntimeError("burst: no case is ready; prepare one first")
         call = self.call
         if not calls:
-            once = self._timed(call, 1)
+            once = min(self._timed(call, 1) for _ in range(3))
             calls = max(1, min(20_000, int(seconds / max(once, 1e-9))))
+        if warm:
+            self._timed(call, max(1, calls // 4))
         return {"seconds": self._timed(call, calls) / calls, "calls": calls}
 
     @staticmethod
@@ -115,11 +130,12 @@ class Worker:
         finally:
             gc.enable()
 
-    def series(self, bursts: int, seconds: float) -> dict[str, Any]:
-        """Time several bursts, with a sample of the probe before and after them."""
+    def series(self, bursts: int, seconds: float, most: float) -> dict[str, Any]:
+        """Time at least `bursts` bursts, until the fastest agree or `most` seconds have passed, with a sample of the probe on either side."""
         before, samples, calls = self.probe(), [], 0
-        for _ in range(bursts):
-            made = self.burst(seconds, calls)
+        end = perf_counter() + most
+        while len(samples) < bursts or (perf_counter() < end and not settled(samples)):
+            made = self.burst(seconds, calls, warm=not samples)
             calls = made["calls"]
             samples.append(made["seconds"])
         after = self.probe()
