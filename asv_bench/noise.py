@@ -9,6 +9,7 @@ runs one after the other. What the history would call a change without there bei
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 from collections.abc import Callable, Sequence
@@ -55,7 +56,7 @@ def table(runs: Sequence[Run], values: Callable[[Run], dict[str, float]]) -> dic
     """Return the figures of neighbouring runs: the median and the 90th percentile of differences, and what lies beyond the threshold."""
     series = [values(run) for run in runs]
     cases = [title for title in series[0] if all(title in s for s in series)]
-    differences = [(max(a[t] / b[t], b[t] / a[t]) - 1, t) for a, b in zip(series, series[1:], strict=False) for t in cases]
+    differences = [(max(a[t] / b[t], b[t] / a[t]) - 1, t) for a, b in itertools.pairwise(series) for t in cases]
     found = sorted(d for d, _ in differences)
     beyond = [t for d, t in differences if d > THRESHOLD]
     return {
