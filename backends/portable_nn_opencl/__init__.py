@@ -54,7 +54,7 @@ def status() -> Status:
     try:
         choose(None)
     except Exception as error:  # whatever a driver does, status reports it
-        state, reason = "broken", str(error)
+        state, reason = "no device" if all(d.simulator for d in devices) else "broken", str(error)
     notes = {d.key: cached(d) for d in devices}
     listed = tuple(info(d, (n.reason if (n := notes[d.key]) is not None else "")) for d in devices)
     return Status("opencl", state, reason, listed, INSTALL)

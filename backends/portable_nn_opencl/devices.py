@@ -33,6 +33,11 @@ class Found:
         """What identifies device and driver, for caches."""
         return "|".join((self.platform, self.platform_version, self.name, self.driver))
 
+    @property
+    def simulator(self) -> bool:
+        """Whether it interprets kernels to check them, thousands of times slower than a CPU runs them."""
+        return "oclgrind" in self.platform.lower()
+
     def __str__(self) -> str:
         return f"{self.name} ({self.kind}, {self.platform})"
 
@@ -47,11 +52,10 @@ def _kind(device: Any) -> str:
 
 def _rank(found: Found) -> tuple[int, ...]:
     platform = found.platform.lower()
-    simulator = "oclgrind" in platform
     pocl = "portable computing language" in platform
     # Discrete GPUs before those that share the host's memory, then by size.
     shared = bool(found.device.host_unified_memory)
-    return simulator, _KINDS.index(found.kind), pocl, shared, -found.device.global_mem_size
+    return found.simulator, _KINDS.index(found.kind), pocl, shared, -found.device.global_mem_size
 
 
 @cache
@@ -93,7 +97,7 @@ def _wanted(wanted: str) -> tuple[Found, ...]:
             raise BackendError(f"there is no OpenCL device {wanted}; the devices are\n{_listed()}")
         return (devices[int(text)],)
     if text in _KINDS:
-        matching = tuple(d for d in devices if d.kind == text)
+        matching = tuple(d for d in devices if d.kind == text and not d.simulator)
     else:
         matching = tuple(d for d in devices if text in d.name.lower() or text in d.platform.lower())
     if not matching:
@@ -117,7 +121,8 @@ def choose(wanted: str | None) -> Found:
     Parameters
     ----------
     wanted : str or None
-        Index, kind, or part of a device or platform name; None for PYOPENCL_CTX or else the best that works.
+        Index, kind, or part of a device or platform name; None for PYOPENCL_CTX or else the best that works. A simulator
+        is taken by index or name alone.
 
     Raises
     ------
@@ -131,7 +136,9 @@ def choose(wanted: str | None) -> Found:
         if os.environ.get("PYOPENCL_CTX"):
             runtimes.register()
             candidates = _of_pyopencl_ctx()
-        candidates = candidates or found()
+        candidates = candidates or tuple(d for d in found() if not d.simulator)
+        if not candidates and found():
+            raise BackendError(f"no OpenCL device but a simulator was found, which is used only if PORTABLE_NN_DEVICE names it:\n{_listed()}")
     if not candidates:
         raise BackendError("no OpenCL platform with a device was found")
     failures = []

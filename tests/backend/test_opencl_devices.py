@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def first():
-    if not devices.found():
+    if all(d.simulator for d in devices.found()):
         pytest.skip("no OpenCL device")
     return devices.choose(None)
 
@@ -92,6 +92,22 @@ def test_next_candidate_is_taken_when_the_first_fails(first, monkeypatch):
     assert devices.choose(None) is first
     with pytest.raises(BackendError, match="bad"):  # named: no silent fallback
         devices.choose("broken")
+
+
+def test_a_simulator_is_never_chosen_unasked(first, monkeypatch):
+    """Oclgrind from pip lists itself as a CPU: nobody who has it installed beside a broken driver wants to train on it."""
+    simulator = devices.Found("Oclgrind Simulator", "cpu", "Oclgrind", "1", "1", first.device)
+    broken = devices.Found("broken", "cpu", "Bad", "1", "1", first.device)
+    monkeypatch.setattr(devices, "found", lambda: (broken, simulator))
+    monkeypatch.setattr(probe, "passes", lambda d: probe.Result(d is simulator, "bad"))
+    for wanted in (None, "cpu"):
+        with pytest.raises(BackendError, match="broken"):
+            devices.choose(wanted)
+    assert devices.choose("oclgrind") is devices.choose("1") is simulator
+    monkeypatch.setattr(devices, "found", lambda: (simulator,))
+    with pytest.raises(BackendError, match="only if PORTABLE_NN_DEVICE names it"):
+        devices.choose(None)
+    assert devices.choose("oclgrind") is simulator
 
 
 @pytest.mark.parametrize("writable", [True, False], ids=["cache", "read-only cache"])
