@@ -17,6 +17,8 @@ from ladder.__main__ import main, parser
 from ladder.child import chosen
 from ladder.oclgrind import ENVIRONMENT, EXPECTED, faults_in
 from ladder.rungs import RUNGS, WIDTH, Rung, python_path
+from offline import VENDORS
+from offline.programs import jobs
 from require import require
 
 import portable_nn.ops  # noqa: F401 - fills the registry
@@ -242,6 +244,16 @@ def test_dtypes_of_an_op() -> None:
     assert [c.dtype for c in chosen(planned("relu", *floats), ("int32", "bool"), None)] == ["int32"]
     assert [c.dtype for c in chosen(planned("any", "bool", "int64"), ("float32",), None)] == ["bool"]
     assert chosen([], (), 1) == chosen([], ("float32",), None) == []
+
+
+def test_every_program_has_its_turn() -> None:
+    """Two of Intel's targets compute no float64: programs in it are compiled for the third, not in a third of all cases."""
+    intel, asked = VENDORS["intel"], (("float32", "float64"), ("relu", "softmax", "matmul"))
+    every, turns = jobs(intel, asked[0], "all", asked[1]), jobs(intel, asked[0], "in turn", asked[1])
+    assert len({(p.source, p.defines) for p, _ in turns}) == len(turns) == len({(p.source, p.defines) for p, _ in every})
+    assert set(turns) <= set(every)
+    assert {t.name for _, t in turns} == {"tgllp", "dg2", "pvc"}
+    assert {t.name for p, t in turns if "f64" in str(dict(p.defines).values())} == {"pvc"}
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch) -> None:

@@ -251,7 +251,7 @@ RUNGS: dict[str, Rung] = {
         ),
         Rung(
             "oclgrind", "d", "OpenCL text in Oclgrind: races, uninitialised reads, accesses out of bounds, divergent barriers", "opencl", "sanitized",
-            "oclgrind", "oclgrind", _no_oclgrind, lambda: _platform("oclgrind")[1], samples=3, environment=lambda: oclgrind.ENVIRONMENT | oclgrind.PLACES,
+            "oclgrind", "oclgrind", _no_oclgrind, lambda: _platform("oclgrind")[1], samples=2, environment=lambda: oclgrind.ENVIRONMENT | oclgrind.PLACES,
             left_out="every dtype but float32, and samples that launch more than 4000 work-items (attention: 600); gradients run as the ops they are",
         ),
         _offline("nvidia", "cupy", "nvrtc", "CUDA text compiled by NVRTC"),
