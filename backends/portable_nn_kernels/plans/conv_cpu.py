@@ -13,6 +13,7 @@ from portable_nn.core.geometry import Axis, Window, is_channels_last
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
+from . import conv_last
 from .gemm_parts import VECTOR_EPILOGUES
 
 _FEW = 3  # output channels per group up to which vectors run along pixels instead of channels
@@ -174,6 +175,14 @@ def forward(
     """Plan the convolution; `epilogue` is one of `gemm_parts.EPILOGUES`."""
     h, w = window
     c, o = x.shape[1] // groups, y.shape[1] // groups
+    shift = (In(1), 0, 0) if bias is None else (In(2), 1, bias.strides[0])
+    if conv_last.serves(x, c, o):
+        wo, wc, wp, wq = weight.strides
+        reach = conv_last.reach_of(h), conv_last.reach_of(w)
+        return conv_last.convolution(
+            profile, x, weight, (0, o * wo, wo, wc, wp, wq), shift, y, (0, *y.strides), groups=groups, c=c, o=o, reach=reach, scratch=0,
+            epilogue=epilogue,
+        )  # fmt: skip
     source = image(profile, x, In(0), (h.before, h.after, w.before, w.after), 0, rows=by_lines(o, w.out, w.stride))
     places = (
         0, source.n, c * source.c, source.c, h.stride * source.h, w.stride * source.w, h.dilation * source.h, w.dilation * source.w,
@@ -181,7 +190,7 @@ def forward(
     )  # fmt: skip
     wo, wc, wp, wq = weight.strides
     launches, scratch = _panels(
-        profile, source, weight, (0, o * wo, wo, wc, wp, wq), (In(1), 0, 0) if bias is None else (In(2), 1, bias.strides[0]), y,
+        profile, source, weight, (0, o * wo, wo, wc, wp, wq), shift, y,
         n=x.shape[0], groups=groups, size=(h.out, w.out), c=c, taps=(h.kernel, w.kernel), o=o, places=places, scratch=len(source.scratch),
         epilogue=epilogue,
     )  # fmt: skip
@@ -217,6 +226,8 @@ def input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window,
     h, w = window
     c, o = x.shape[1] // groups, y.shape[1] // groups
     rows, cols = phases(h), phases(w)
+    if conv_last.serves(y, o, c):
+        return _last_input_grad(profile, y, weight, x, window, groups, bias)
     (top, bottom), (left, right) = _phase_pads(h, rows), _phase_pads(w, cols)
     source = image(profile, y, In(0), (top, bottom, left, right), 0, rows=by_lines(c, _up(w.size, w.stride), 1))
     wo, wc, wp, wq = weight.strides
@@ -239,6 +250,33 @@ def input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window,
     return Plan(tuple(launches), tuple(scratch))
 
 
+def _last_input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window, groups: int, bias: Spec | None) -> Plan:
+    """Plan an input gradient whose cotangent is channels-last."""
+    h, w = window
+    c, o = x.shape[1] // groups, y.shape[1] // groups
+    wo, wc, wp, wq = weight.strides
+    launches: list[Launch] = []
+    scratch: list[Spec] = []
+    for row in phases(h):
+        for col in phases(w):
+            empty = not (row.taps and col.taps)
+            # Taps are counted from the last: then positions grow with the taps.
+            p, q = row.tap + (row.taps - 1) * row.tap_step, col.tap + (col.taps - 1) * col.tap_step
+            reach = tuple(
+                conv_last.Reach(axis.out, f.base - (f.taps - 1) * f.back, 1, f.back, 0 if empty else f.taps, f.count)
+                for axis, f in ((h, row), (w, col))
+            )  # fmt: skip
+            filters = (0 if empty else p * wp + q * wq, o * wo, wc, wo, -row.tap_step * wp, -col.tap_step * wq)
+            places = (row.first * x.strides[2] + col.first * x.strides[3], *x.strides[:2], h.stride * x.strides[2], w.stride * x.strides[3])
+            made = conv_last.convolution(
+                profile, y, weight, filters, (In(1), 0, 0) if bias is None else (In(2), 1, bias.strides[0]), x, places, groups=groups, c=o, o=c,
+                reach=(reach[0], reach[1]), scratch=len(scratch),
+            )  # fmt: skip
+            launches += made.launches
+            scratch += made.scratch
+    return Plan(tuple(launches), tuple(scratch))
+
+
 def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window, groups: int) -> tuple[Plan, Ref, int, int]:
     """Plan the partial sums of the gradient of the filters; return also where they are, how many, and the channel block."""
     h, w = window
@@ -248,6 +286,8 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
     lines = y.shape[0] * h.out
     work = lines * w.out * weight.size
     few = o <= _FEW
+    if conv_last.serves(x, c, o):
+        return conv_last.weight_grad(profile, x, y, weight, window, groups)
     source = image(profile, x, In(0), (h.before, h.after, w.before, w.after), 0, rows=few)
     launches, scratch = list(source.launches), list(source.scratch)
     places = (

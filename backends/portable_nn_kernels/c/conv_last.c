@@ -1,0 +1,247 @@
+/* Convolution of channels-last images for CPUs: no padded copy of the image, no local memory, no barriers. OpenCL only.
+ *
+ * A work-item takes a band of output rows. It copies the rows of the image that the band reads into a patch of its own, in
+ * the compute type, with zeros where the window hangs over the border, and computes from there: the patch stays in the
+ * nearest caches, and its strides are known to the compiler, so that P pixels (or P channels) are P constant distances from
+ * one pointer, which an FMA reads by itself. One vector of VW lanes holds output channels; P x NV of them are in registers.
+ *
+ * The patch is [block of CB channels][row phase][row][column phase][column][CB]. What a tap reads at a stride lies side by
+ * side in one phase: tap t of an axis reads phase t % period, `shift` entries later for every whole period. So strides and
+ * dilations are arguments, and the input gradient (the cotangent under flipped filters, once per phase of the image) is the
+ * same kernel. Idea: direct convolution of Georganas et al. 2018 (libxsmm), without code generation.
+ * Defines: the kernel's name in capitals, T, R (its compute type), VW, NV, P, CB; VEPILOGUE(v) as in conv_cpu.c. */
+#ifdef PNN_OPENCL
+#include "math.h"
+#include "vector_cpu.h"
+#define REAL R
+#define NR (NV * VW)
+
+/* An axis: the image's size, the source position of the first tap of output 0, how far an output step and a tap step move
+ * it, the phases and the entries of each in the patch. */
+#define AXIS(a) i64 a##_size, i64 a##_first, i64 a##_step, i64 a##_dilation, i64 a##_period, i64 a##_phases, i64 a##_shift, i64 a##_count
+#define AXIS_GIVEN(a) a##_size, a##_first, a##_step, a##_dilation, a##_period, a##_phases, a##_shift, a##_count
+#define NEXT_TAP(a) if (++a##_phase == a##_period) { a##_phase = 0; a##_entry += a##_shift; }
+
+DEVICE void pnn_conv_fill(GLOBAL const TYPE(T)* x, GLOBAL R* to, i64 i0, i64 c, i64 xc, i64 xh, i64 xw, AXIS(h), AXIS(w)) {
+    for (i64 c0 = 0; c0 < c; c0 += CB) {
+        const i64 lanes = c - c0 < CB ? c - c0 : CB;
+        for (i64 f = 0; f < h_phases; ++f)
+            for (i64 u = 0; u < h_count; ++u) {
+                const i64 row = h_first + f * h_dilation + (i0 + u) * h_step;
+                for (i64 g = 0; g < w_phases; ++g, to += w_count * CB) {
+                    const i64 left = w_first + g * w_dilation, room = w_size - left;
+                    i64 v0 = left < 0 ? (w_step - 1 - left) / w_step : 0, v1 = room > 0 ? (room + w_step - 1) / w_step : 0;
+                    if (row < 0 || row >= h_size) v0 = w_count;
+                    v0 = v0 < w_count ? v0 : w_count;
+                    v1 = v1 < w_count ? v1 : w_count;
+                    for (i64 e = 0; e < v0 * CB; ++e) to[e] = 0;
+                    GLOBAL const TYPE(T)* from = x + row * xh + left * xw + c0 * xc;
+                    const i64 move = w_step * xw;
+#if CB % VW == 0
+                    if (lanes == CB && xc == 1) {
+                        for (i64 v = v0; v < v1; ++v)
+#pragma unroll
+                            for (int l = 0; l < CB; l += VW) VPUT(R, to + v * CB + l, VGET(T, from + v * move + l, 0));
+                    } else
+#endif
+                    for (i64 v = v0; v < v1; ++v)
+                        for (i64 l = 0; l < lanes; ++l) to[v * CB + l] = LOAD(T, from, v * move + l * xc);
+                    for (i64 e = (v1 > v0 ? v1 : v0) * CB; e < w_count * CB; ++e) to[e] = 0;
+                }
+            }
+    }
+}
+
+#ifdef CONV_LAST_PACK
+/* Filters as (group, block, block of CB channels, p, q, channel, NR) in the compute type, zeros past o. One work-item: `chunk`
+ * of the (group, block, channel block). Strides w* may be negative (flipped filters). */
+KERNEL(pnn_conv_last_pack, 1, 1, 1)(IN(T, weight), OUT(R, packed), i64 count, i64 blocks, i64 c, i64 kh, i64 kw, i64 o,
+                                    i64 start, i64 wg, i64 wo, i64 wc, i64 wp, i64 wq, i64 chunk) {
+    AT_IN(T, weight);
+    AT_OUT(R, packed);
+    const i64 parts = (c + CB - 1) / CB, first = GROUP_ID(0) * chunk, stop = first + chunk < count ? first + chunk : count;
+    for (i64 e = first; e < stop; ++e) {
+        const i64 part = e % parts, panel = e / parts, block = panel % blocks;
+        const i64 lanes = c - part * CB < CB ? c - part * CB : CB, cols = o - block * NR < NR ? o - block * NR : NR;
+        const i64 base = start + panel / blocks * wg + block * NR * wo + part * CB * wc;
+        GLOBAL R* out = packed + (panel * c + part * CB) * kh * kw * NR;
+        for (i64 p = 0; p < kh; ++p)
+            for (i64 q = 0; q < kw; ++q)
+                for (i64 ch = 0; ch < lanes; ++ch, out += NR) {
+                    for (i64 l = 0; l < cols; ++l) out[l] = LOAD(T, weight, base + ch * wc + p * wp + q * wq + l * wo);
+                    for (i64 l = cols; l < NR; ++l) out[l] = 0;
+                }
+    }
+}
+#endif
+
+#ifdef CONV_LAST
+#define TILE_STEP(ch)                                                                                           \
+    {                                                                                                           \
+        VEC bv[NV];                                                                                             \
+        _Pragma("unroll") for (int j = 0; j < NV; ++j) bv[j] = VGET(R, w + (ch) * NR + j * VW, 0);              \
+        _Pragma("unroll") for (int r = 0; r < P; ++r) {                                                         \
+            const VEC av = (VEC)(at[r * CB + (ch)]);                                                            \
+            _Pragma("unroll") for (int j = 0; j < NV; ++j) acc[r * NV + j] = fma(av, bv[j], acc[r * NV + j]);   \
+        }                                                                                                       \
+    }
+
+/* One work-item: `chunk` bands of `band` output rows of one group, blocks [GROUP_ID(1) block_step, ...) of output channels.
+ * Traffic: the image once and the rows that bands share twice, y once; filters from cache, once per tile. */
+KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), OUT(R, patch), i64 images, i64 groups, i64 c,
+                               i64 o, i64 oh, i64 ow, i64 kh, i64 kw, AXIS(h), AXIS(w), i64 xn, i64 xc, i64 xh, i64 xw,
+                               i64 y_start, i64 yn, i64 yo, i64 yh, i64 yw, i64 blocks, i64 band, i64 chunk, i64 block_step,
+                               i64 patch_size, i32 has_bias, i64 bias_step) {
+    AT_IN(T, x);
+    AT_IN(R, packed);
+    AT_IN(T, bias);
+    AT_OUT(T, y);
+    AT_OUT(R, patch);
+    const i64 group = GROUP_ID(0) % groups, bands = (oh + band - 1) / band, count = images * bands;
+    const i64 first = GROUP_ID(0) / groups * chunk, stop = first + chunk < count ? first + chunk : count;
+    const i64 b0 = GROUP_ID(1) * block_step, b1 = b0 + block_step < blocks ? b0 + block_step : blocks;
+    const i64 line = w_phases * w_count * CB, plane = h_count * line;
+    patch += (GROUP_ID(1) * NUM_GROUPS(0) + GROUP_ID(0)) * patch_size;
+    x += group * c * xc;
+    y += y_start + group * o * yo;
+    for (i64 e = first; e < stop; ++e) {
+        const i64 image = e / bands, i0 = e % bands * band, rows = oh - i0 < band ? oh - i0 : band;
+        pnn_conv_fill(x + image * xn, patch, i0, c, xc, xh, xw, AXIS_GIVEN(h), AXIS_GIVEN(w));
+        for (i64 block = b0; block < b1; ++block) {
+            const i64 j0 = block * NR, cols = o - j0 < NR ? o - j0 : NR;
+            VEC shift[NV];
+            R lane[NR];
+            for (i64 l = 0; l < NR; ++l) lane[l] = has_bias && l < cols ? LOAD(T, bias, (group * o + j0 + l) * bias_step) : 0;
+#pragma unroll
+            for (int j = 0; j < NV; ++j) shift[j] = CAT(vload, VW)(j, lane);
+            for (i64 i = 0; i < rows; ++i)
+                for (i64 k = 0; k < ow; k += P) {
+                    VEC acc[P * NV];
+#pragma unroll
+                    for (int r = 0; r < P * NV; ++r) acc[r] = shift[r % NV];
+                    GLOBAL const R* w = packed + (group * blocks + block) * c * kh * kw * NR;
+                    for (i64 c0 = 0, base = i * line + k * CB; c0 < c; c0 += CB, base += h_phases * plane) {
+                        const i64 lanes = c - c0 < CB ? c - c0 : CB;
+                        for (i64 p = 0, h_phase = 0, h_entry = 0; p < kh; ++p) {
+                            GLOBAL const R* row = patch + base + h_phase * plane + h_entry * line;
+                            for (i64 q = 0, w_phase = 0, w_entry = 0; q < kw; ++q) {
+                                GLOBAL const R* at = row + (w_phase * w_count + w_entry) * CB;
+                                if (lanes == CB) {
+#pragma unroll 4
+                                    for (int ch = 0; ch < CB; ++ch) TILE_STEP(ch)
+                                } else
+                                    for (i64 ch = 0; ch < lanes; ++ch) TILE_STEP(ch)
+                                w += lanes * NR;
+                                NEXT_TAP(w)
+                            }
+                            NEXT_TAP(h)
+                        }
+                    }
+#ifdef VEPILOGUE
+#pragma unroll
+                    for (int r = 0; r < P * NV; ++r) acc[r] = VEPILOGUE(acc[r]);
+#endif
+                    GLOBAL TYPE(T)* out = y + image * yn + (i0 + i) * yh + k * yw + j0 * yo;
+                    const i64 live = ow - k < P ? ow - k : P;
+                    if (yo == 1 && cols == NR) {
+#pragma unroll
+                        for (int r = 0; r < P; ++r)
+                            if (r < live)
+#pragma unroll
+                                for (int j = 0; j < NV; ++j) VPUT(T, out + r * yw + j * VW, acc[r * NV + j]);
+                    } else {
+                        R all[P * NR];
+#pragma unroll
+                        for (int r = 0; r < P * NV; ++r) CAT(vstore, VW)(acc[r], r, all);
+                        for (i64 r = 0; r < live; ++r)
+                            for (i64 l = 0; l < cols; ++l) STORE(T, out, r * yw + l * yo, all[r * NR + l]);
+                    }
+                }
+        }
+    }
+}
+#endif
+
+#ifdef CONV_LAST_WEIGHT
+/* Weight gradient: P rows (tap, channel) x NV vectors of output channels in registers, summed over the pixels of a band, then
+ * added to partial (part, group, block, c, p, q, NR): a two-level sum. TAPS neighbouring taps are taken together where CB is
+ * small. One work-item: one group, bands [GROUP_ID(1) chunk, ...). Cotangents are read where they are (DIRECT), or turned to
+ * (block, row, column, NR). Traffic: x and g once, partial in cache. */
+KERNEL(pnn_conv_last_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), OUT(R, patch), i64 images, i64 groups, i64 c, i64 o,
+                                      i64 oh, i64 ow, i64 kh, i64 kw, AXIS(h), AXIS(w), i64 xn, i64 xc, i64 xh, i64 xw, i64 yn,
+                                      i64 yo, i64 yh, i64 yw, i64 blocks, i64 band, i64 chunk, i64 patch_size, i64 turned_at) {
+    AT_IN(T, x);
+    AT_IN(T, g);
+    AT_OUT(R, partial);
+    AT_OUT(R, patch);
+    const i64 group = GROUP_ID(0), bands = (oh + band - 1) / band, count = images * bands;
+    const i64 first = GROUP_ID(1) * chunk, stop = first + chunk < count ? first + chunk : count;
+    const i64 line = w_phases * w_count * CB, plane = h_count * line, taps = kh * kw;
+    patch += (GROUP_ID(1) * groups + group) * patch_size;
+    partial += (GROUP_ID(1) * groups + group) * blocks * c * taps * NR;
+    x += group * c * xc;
+    g += group * o * yo;
+    for (i64 e = first; e < stop; ++e) {
+        const i64 image = e / bands, i0 = e % bands * band, rows = oh - i0 < band ? oh - i0 : band;
+        pnn_conv_fill(x + image * xn, patch, i0, c, xc, xh, xw, AXIS_GIVEN(h), AXIS_GIVEN(w));
+        GLOBAL const TYPE(T)* given = g + image * yn + i0 * yh;
+#if DIRECT
+        const i64 gh = yh, gw = yw;
+#else
+        GLOBAL R* turned = patch + turned_at;
+        const i64 gh = ow * NR, gw = NR;
+        for (i64 b = 0; b < blocks; ++b)
+            for (i64 i = 0; i < rows; ++i)
+                for (i64 j = 0; j < ow; ++j)
+                    for (i64 l = 0; l < NR; ++l)
+                        turned[((b * band + i) * ow + j) * NR + l] = b * NR + l < o ? LOAD(T, given, i * yh + j * yw + (b * NR + l) * yo) : 0;
+#endif
+        for (i64 block = 0; block < blocks; ++block) {
+#if DIRECT
+            GLOBAL const R* gb = given + block * NR;
+#else
+            GLOBAL const R* gb = turned + block * band * ow * NR;
+#endif
+            for (i64 c0 = 0; c0 < c; c0 += CB)
+                for (i64 p = 0, h_phase = 0, h_entry = 0; p < kh; ++p) {
+                    GLOBAL const R* row = patch + (c0 / CB * h_phases + h_phase) * plane + h_entry * line;
+                    for (i64 q = 0, w_phase = 0, w_entry = 0; q < kw; q += TAPS) {
+                        for (i64 s = 0; s < CB && c0 + s < c; s += P) {
+                            VEC acc[P * NV];
+#pragma unroll
+                            for (int r = 0; r < P * NV; ++r) acc[r] = (VEC)(0);
+                            GLOBAL const R* from = row + (w_phase * w_count + w_entry) * CB + s;
+                            for (i64 i = 0; i < rows; ++i) {
+                                GLOBAL const R* at = from + i * line;
+                                GLOBAL const R* gv = gb + i * gh;
+                                for (i64 j = 0; j < ow; ++j, at += CB, gv += gw) {
+                                    VEC bv[NV];
+#pragma unroll
+                                    for (int k = 0; k < NV; ++k) bv[k] = VGET(R, gv + k * VW, 0);
+#pragma unroll
+                                    for (int r = 0; r < P; ++r) {
+                                        const VEC av = (VEC)(at[r]);
+#pragma unroll
+                                        for (int k = 0; k < NV; ++k) acc[r * NV + k] = fma(av, bv[k], acc[r * NV + k]);
+                                    }
+                                }
+                            }
+                            GLOBAL R* out = partial + (block * c + c0 + s) * taps * NR + (p * kw + q) * NR;
+#pragma unroll
+                            for (int r = 0; r < P; ++r)
+                                if (q + r / CB < kw && c0 + s + r % CB < c) {
+                                    GLOBAL R* sum = out + (r % CB * taps + r / CB) * NR;
+#pragma unroll
+                                    for (int k = 0; k < NV; ++k)
+                                        VPUT(R, sum + k * VW, e == first ? acc[r * NV + k] : VGET(R, sum + k * VW, 0) + acc[r * NV + k]);
+                                }
+                        }
+                        for (int t = 0; t < TAPS; ++t) { NEXT_TAP(w) }
+                    }
+                    NEXT_TAP(h)
+                }
+        }
+        }
+}
+#endif
+#endif

@@ -1,0 +1,212 @@
+"""CPU-shaped plans of convolution for channels-last images: bands of rows, each from a patch of its own; see c/conv_last.c."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+from portable_nn.core import dtypes
+from portable_nn.core.geometry import Axis, Window
+from portable_nn.core.spec import Spec
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
+
+from .gemm_parts import VECTOR_EPILOGUES
+
+_SOURCE = "conv_last.c"
+_FEWEST = 5  # channels from which on an image's neighbours in memory are worth a vector
+_PATCH = 24 * 1024  # bytes: half of a first cache
+_SMALL = 20_000  # multiply-adds a work-item should have at least
+_TILE_TURNED, _TILE = 16, 8  # accumulators of one vector, and of two
+
+
+def _i64(*values: int) -> tuple[Const, ...]:
+    return tuple(Const("i64", value) for value in values)
+
+
+def _up(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def serves(image: Spec, channels: int, made: int) -> bool:
+    """Tell whether these plans take a convolution that reads `image`, so many of its channels per group, and makes `made`."""
+    return image.strides[1] == 1 and channels >= _FEWEST and made > 3 and image.shape[1] > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """One axis: output i, tap t reads source position ``first + i step + t dilation``.
+
+    Parameters
+    ----------
+    size, first, step, dilation, taps, out : int
+        `size` of the source, `out` positions made.
+    """
+
+    size: int
+    first: int
+    step: int
+    dilation: int
+    taps: int
+    out: int
+
+    @property
+    def period(self) -> int:
+        """Taps so many apart read the same phase."""
+        return self.step // gcd(self.step, self.dilation)
+
+    @property
+    def shift(self) -> int:
+        """By how many entries."""
+        return self.dilation // gcd(self.step, self.dilation)
+
+    @property
+    def phases(self) -> int:
+        """Phases that are read."""
+        return max(1, min(self.taps, self.period))
+
+    def entries(self, outputs: int) -> int:
+        """Return the entries of a phase for so many outputs."""
+        return outputs + max(0, self.taps - 1) // self.period * self.shift
+
+    def numbers(self, outputs: int) -> tuple[int, ...]:
+        """Return AXIS of the kernels."""
+        return (self.size, self.first, self.step, self.dilation, self.period, self.phases, self.shift, self.entries(outputs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """Vectors of a tile, its pixels, the channels that lie together in a patch, and the rows of a band."""
+
+    lanes: int
+    vectors: int
+    pixels: int
+    channels: int
+    band: int
+    wide: int  # columns computed: whole tiles
+    patch: int  # elements
+
+
+def _channel_block(c: int) -> int:
+    return 16 if c > 8 else 8
+
+
+def _pixels(columns: int, most: int) -> int:
+    """Return the tile's pixels: those that waste the least, the most of them."""
+    return min(range(min(most, max(columns, 1)), 0, -1), key=lambda p: (_up(columns, p) * p * (p + 2) / p, -p)) if columns > 4 else max(1, columns)
+
+
+def _tile(profile: Profile, dtype: dtypes.DType, n: int, c: int, o: int, h: Reach, w: Reach, pixels: int = 0) -> _Tile:
+    compute = dtypes.accumulator(dtype)
+    widest = 64 // compute.itemsize
+    lanes = min(widest, max(4, 1 << max(o - 1, 0).bit_length()))
+    vectors = 2 if o > lanes else 1
+    size = pixels or _pixels(w.out, _TILE_TURNED if vectors == 1 else _TILE)
+    wide = _up(w.out, size) * size if not pixels else w.out
+    block = _channel_block(c)
+    row = _up(c, block) * block * h.phases * w.phases * w.entries(wide)
+    halo = h.entries(0)
+    band = max(1, min(h.out, _PATCH // (row * compute.itemsize) - halo))
+    band = min(band, max(1, n * h.out // (2 * profile.units)))
+    band = _up(h.out, _up(h.out, band))
+    return _Tile(lanes, vectors, size, block, band, wide, row * h.entries(band))
+
+
+def _tags(kernel: str, spec: Spec, tile: _Tile, **more: int) -> tuple[tuple[str, Define], ...]:
+    real = dtypes.TAGS[dtypes.accumulator(spec.dtype)]
+    named = ("T", dtypes.TAGS[spec.dtype]), ("R", real), ("VW", tile.lanes), ("NV", tile.vectors), ("CB", tile.channels)
+    return (kernel.removeprefix("pnn_").upper(), 1), *named, *more.items()
+
+
+def _chunk(profile: Profile, count: int, work: int) -> int:
+    """Return how many of `count` units one work-item takes, when all are `work` multiply-adds."""
+    items = max(1, min(count, 8 * profile.units, work // _SMALL))
+    if items > profile.units:
+        items = items // profile.units * profile.units
+    return max(1, _up(count, items))
+
+
+def convolution(
+    profile: Profile, source: Spec, weight: Spec, filters: tuple[int, ...], bias: tuple[Ref, int, int], made: Spec, places: tuple[int, ...],
+    *, groups: int, c: int, o: int, reach: tuple[Reach, Reach], scratch: int, epilogue: str = "",
+) -> Plan:  # fmt: skip
+    """Return the launches that read In(0) as `source` and write Out(0).
+
+    Parameters
+    ----------
+    filters : tuple of int
+        Start and strides (group, o, c, p, q) in In(1).
+    bias : (ref, int, int)
+        Where it is, whether there is one, its stride.
+    places : tuple of int
+        Start and strides (n, o, h, w) of what is made in Out(0).
+    scratch : int
+        Number of the first scratch array.
+    """
+    h, w = reach
+    n = source.shape[0]
+    tile = _tile(profile, made.dtype, n, c, o, h, w)
+    compute = dtypes.accumulator(made.dtype)
+    width = tile.lanes * tile.vectors
+    blocks = _up(o, width)
+    launches = []
+    count = groups * blocks * _up(c, tile.channels)
+    if h.taps * w.taps:
+        chunk = _chunk(profile, count, count * tile.channels * h.taps * w.taps * width)
+        launches.append(Launch(
+            "pnn_conv_last_pack", _SOURCE, (_up(count, chunk),), (1,),
+            (In(1), Scratch(scratch), *_i64(count, blocks, c, h.taps, w.taps, o, *filters, chunk)), _tags("pnn_conv_last_pack", weight, tile),
+        ))  # fmt: skip
+    bands = n * _up(h.out, tile.band)
+    work = n * h.out * w.out * groups * o * c * max(h.taps * w.taps, 1)
+    chunk = _chunk(profile, bands, work // groups)
+    items = _up(bands, chunk) * groups
+    block_step = _up(blocks, profile.units) if items < profile.units and work > 2 * _SMALL else blocks
+    end: tuple[tuple[str, Define], ...] = (("VEPILOGUE(v)", VECTOR_EPILOGUES[epilogue]),) if epilogue else ()
+    xn, xc, xh, xw = source.strides
+    where, has_bias, bias_step = bias
+    args: tuple[Arg, ...] = (
+        In(0), Scratch(scratch), where, Out(0), Scratch(scratch + 1),
+        *_i64(n, groups, c, o, h.out, w.out, h.taps, w.taps, *h.numbers(tile.band), *w.numbers(tile.wide), xn, xc, xh, xw, *places, blocks, tile.band, chunk, block_step, tile.patch),
+        Const("i32", has_bias), *_i64(bias_step),
+    )  # fmt: skip
+    tags = (*_tags("pnn_conv_last", made, tile, P=tile.pixels), *end)
+    launches.append(Launch("pnn_conv_last", _SOURCE, (items, _up(blocks, block_step)), (1, 1), args, tags))
+    packed = Spec((max(groups * blocks * c * h.taps * w.taps * width, 1),), compute)
+    return Plan(tuple(launches), (packed, Spec((items * _up(blocks, block_step) * tile.patch,), compute)))
+
+
+def reach_of(axis: Axis) -> Reach:
+    """Return what a forward convolution reads along an axis."""
+    return Reach(axis.size, -axis.before, axis.stride, axis.dilation, axis.kernel, axis.out)
+
+
+def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window, groups: int) -> tuple[Plan, Ref, int, int]:
+    """Plan the partial sums of the gradient of the filters; return also where they are, how many, and the channel block."""
+    h, w = (reach_of(axis) for axis in window)
+    c, o = x.shape[1] // groups, y.shape[1] // groups
+    block = _channel_block(c)
+    vectors = 2 if o > 64 // dtypes.accumulator(y.dtype).itemsize else 1
+    taps = min(2, w.taps) if block == 8 and vectors == 1 and w.step == w.dilation == 1 else 1
+    rows = block * taps if vectors == 1 else 8
+    tile = _tile(profile, y.dtype, x.shape[0], c, o, h, w, pixels=rows)
+    width = tile.lanes * tile.vectors
+    blocks = _up(o, width)
+    compute = dtypes.accumulator(y.dtype)
+    direct = y.strides[1] == 1 and compute == y.dtype and o % width == 0
+    turned = 0 if direct else blocks * tile.band * w.out * width
+    # The last of several taps taken together may lie past the patch's last column: what it gives is not kept.
+    patch = tile.patch + taps * block
+    bands = x.shape[0] * _up(h.out, tile.band)
+    work = x.shape[0] * h.out * w.out * weight.size
+    wanted = max(1, min(bands, _up(4 * profile.units, groups), work // groups // _SMALL))
+    chunk = max(1, _up(bands, wanted))
+    parts = max(1, _up(bands, chunk))
+    args: tuple[Arg, ...] = (
+        In(0), In(1), Scratch(0), Scratch(1),
+        *_i64(x.shape[0], groups, c, o, h.out, w.out, h.taps, w.taps, *h.numbers(tile.band), *w.numbers(tile.wide), *x.strides, *y.strides, blocks, tile.band, chunk, patch + turned, patch),
+    )  # fmt: skip
+    tags = _tags("pnn_conv_last_weight", y, tile, P=rows, TAPS=taps, DIRECT=int(direct))
+    launch = Launch("pnn_conv_last_weight", _SOURCE, (groups, parts), (1, 1), args, tags)
+    rows_all = c * h.taps * w.taps
+    scratch = (Spec((parts, groups * blocks * rows_all * width), compute), Spec((parts * groups * (patch + turned),), compute))
+    return Plan((launch,), scratch), Scratch(0), parts, width
