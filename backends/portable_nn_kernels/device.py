@@ -41,6 +41,11 @@ class DeviceBackend(Backend):
     profile: Profile
     plans_memory = True
 
+    @property
+    def wants_channels_last(self) -> bool:  # type: ignore[override]
+        """CPU-shaped convolutions do; what pays on GPUs is not known."""
+        return self.profile.shape == "cpu"
+
     @abstractmethod
     def allocate(self, spec: Spec) -> Any:
         """Return an array of `spec`'s shape, dtype and strides (dense) with undefined contents."""

@@ -89,7 +89,7 @@ class Mapping:
         Number of axes that are walked.
     kinds : tuple of "0", "1" or "s"
         Each array's stride along the last axis: none, one, or an argument.
-    form : "flat", "rows" or "elements"
+    form : "flat", "rows", "grid" or "elements"
         How indices are taken apart: see `plans/mapping.py`.
     index : "u32" or "i64"
         The type in which elements are taken apart.

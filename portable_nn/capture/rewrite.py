@@ -11,6 +11,7 @@ from ..core.backend import Backend
 from ..core.program import Fixed, Operand, Program, Step
 from .fuse import join_activations, join_elementwise, skip_identities
 from .graph import parts, substitute, with_inputs
+from .layout import keep_channels_last
 from .updates import join_updates
 
 
@@ -24,6 +25,8 @@ def rewritten(recorded: Program, target: Backend) -> Program:
     join_equal(program)
     if target.plans_memory:
         skip_identities(program)
+        if target.wants_channels_last:
+            keep_channels_last(program)
         join_activations(program)
         join_updates(program)
         join_elementwise(program, target)

@@ -62,6 +62,7 @@ class Backend(ABC):
     name: str
     device: str
     plans_memory = False  # whether `replay` places memory itself and takes `core.fused` calls: then captures fuse for it
+    wants_channels_last = False  # whether images inside a captured step are better off with their channels innermost
 
     @abstractmethod
     def prepare(self, op: Op, call: Call) -> Prepared:

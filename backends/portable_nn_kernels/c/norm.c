@@ -5,7 +5,7 @@
  * joins the parts in order, so that the result does not depend on timing. Variance is taken around the mean of the part
  * (two passes, the second from cache) and parts are merged by Chan, Golub and LeVeque 1979: a sum of squares would cancel.
  * Defines: WG, TX TS (tags of x, of statistics); TG for gradients; UNIT where L is adjacent in memory (a stride that only
- * the run knows makes a CPU's loads gathers: a third of the speed). Statistics are kept in R, float32 or wider. */
+ * the run knows makes a CPU's loads gathers: a third of the speed); PARTS_OUTSIDE for merging (norm_last_cpu.c). Statistics are kept in R, float32 or wider. */
 #include "math.h"
 #include "tree.h"
 
@@ -16,6 +16,12 @@
 #endif
 
 #define R ACC(TX)
+
+#ifdef PARTS_OUTSIDE /* (part, channel) */
+#define PART(c, p) ((p) * channels + (c))
+#else
+#define PART(c, p) ((c) * parts + (p))
+#endif
 
 #define ADD_UP(value, s) TREE(R, value, s, lid, WG, PNN_SUM) /* over the group; every work-item must come here */
 #define PNN_SUM(a, b) ((a) + (b))
@@ -107,9 +113,9 @@ KERNEL(pnn_norm_merge, WG, 1, 1)(IN(TS, means), IN(TS, m2s), OUT(TS, mean), OUT(
         R mu = 0, count = 0, m2 = 0;
         for (i64 p = 0; p < parts; ++p) {
             const R more = (R)((units * (p + 1) / parts - units * p / parts) * length);
-            const R delta = LOAD(TS, means, c * parts + p) - mu;
+            const R delta = LOAD(TS, means, PART(c, p)) - mu;
             const R total = count + more;
-            m2 += LOAD(TS, m2s, c * parts + p) + delta * delta * (count * more / total);
+            m2 += LOAD(TS, m2s, PART(c, p)) + delta * delta * (count * more / total);
             mu += delta * (more / total);
             count = total;
         }
@@ -199,8 +205,8 @@ KERNEL(pnn_norm_grad_merge, WG, 1, 1)(IN(TS, gbs), IN(TS, gws), OUT(TS, gb), OUT
     if (c < channels) {
         R sum = 0, dot = 0;
         for (i64 p = 0; p < parts; ++p) {
-            sum += LOAD(TS, gbs, c * parts + p);
-            dot += LOAD(TS, gws, c * parts + p);
+            sum += LOAD(TS, gbs, PART(c, p));
+            dot += LOAD(TS, gws, PART(c, p));
         }
         STORE(TS, gb, c, sum);
         STORE(TS, gw, c, dot);

@@ -3,10 +3,11 @@
 What is computed is said in the language of `core/expression.py` (`KernelExpression`), never in C: the launch carries it
 as a `Mapping`, from which this file renders C and the numba backend Python.
 
-Three forms, chosen from the strides after merging axes that lie together in memory:
+Four forms, chosen from the strides after merging axes that lie together in memory:
 
 - flat: one axis, every operand contiguous or a scalar; no index arithmetic at all.
 - rows: the outer axes are taken apart once per row, the inner axis is a plain loop (bias add, channel scale).
+- grid (CPUs): two axes, of which the inner is short; a chunk is some rows, so that a row costs no division.
 - elements: short inner axes; every element takes its index apart, in 32 bits when it fits.
 
 A work-group walks over a chunk with a stride of its own size, so that a GPU reads whole lines and a CPU runtime makes
@@ -30,6 +31,7 @@ from portable_nn_kernels.launch import Arg, Const, Launch, Mapping, Profile, Ref
 from .index_width import index_tag
 
 _ROW_MIN = 32  # below this inner length a row no longer fills a vector
+_GRID_MIN, _GRID_MAX = 8, 512  # lengths of rows that are taken some at a time
 _GPU_ITEMS = 4  # elements per work-item: enough loads in flight to hide latency
 _CPU_CHUNK = 4096  # elements below which a second group does not pay
 
@@ -123,28 +125,32 @@ def map_launch(
         sizes, strides = merged(shape, wanted)
     inner = sizes[-1]
     rows = prod(sizes[:-1])
-    by_elements = indexed or (rows > 1 and inner < _ROW_MIN)
+    by_grid = not indexed and profile.shape == "cpu" and len(sizes) == 2 and _GRID_MIN <= inner < _GRID_MAX
+    by_elements = not by_grid and (indexed or (rows > 1 and inner < _ROW_MIN))
     count = prod(sizes)
     group = profile.vector if profile.shape == "cpu" else min(256, profile.group_limit)
     kinds = tuple({0: "0", 1: "1"}.get(s[-1], "s") for s in strides)
     mapping = Mapping(
         tuple((a.name, TAGS[a.spec.dtype]) for a in inputs), tuple((a.name, TAGS[a.spec.dtype]) for a in outputs),
         tuple((s.name, s.tag) for s in scalars), tuple(steps), tuple(values), len(sizes), kinds,
-        "elements" if by_elements else "rows" if rows > 1 else "flat", index_tag(count), group,
+        "grid" if by_grid else "elements" if by_elements else "rows" if rows > 1 else "flat", index_tag(count), group,
         tuple(a.name for a in arrays if a.start),
     )  # fmt: skip
     args: list[Arg] = [a.ref for a in arrays]
     args += [s.arg for s in scalars]
     args += [Const("i64", a.start) for a in arrays if a.start]
     span = count if by_elements else inner
-    if profile.shape == "cpu":
+    if by_grid:
+        workers = min(-(-count // _CPU_CHUNK), 4 * profile.units)
+        chunk = -(-rows // workers)
+    elif profile.shape == "cpu":
         workers = min(-(-count // _CPU_CHUNK), 4 * profile.units)
         chunk = -(-span // max(1, -(-workers // (1 if by_elements else rows))))
         chunk = -(-chunk // group) * group
     else:
         chunk = group * _GPU_ITEMS
-    parts = -(-span // chunk)
-    tiles = parts if by_elements else parts * rows
+    parts = -(-(rows if by_grid else span) // chunk)
+    tiles = parts if by_elements or by_grid else parts * rows
     groups = tiles if profile.shape == "gpu" else min(tiles, max(1, workers))
     args += [Const("i64", span), Const("i64", chunk), Const("i64", parts), Const("i64", tiles)]
     for axis, n in enumerate(sizes):
@@ -176,7 +182,12 @@ def rendered(m: Mapping) -> str:
     lines += [f"    AT_OUT({tag}, {name});" for name, tag in m.outputs]
     lines += [f"    {name} += {name}_start;" for name in m.shifted]
     lines.append("    for (i64 tile = GROUP_ID(0); tile < tiles; tile += NUM_GROUPS(0)) {")
-    if form == "rows":
+    if form == "grid":
+        lines.append("        const i64 end = (tile + 1) * chunk < size_0 ? (tile + 1) * chunk : size_0;")
+        lines.append("        for (i64 at_0 = tile * chunk; at_0 < end; ++at_0) {")
+        lines.append("        const i64 start = 0, stop = span;")
+        lines += [f"        const i64 {n}_row = at_0 * {n}_0;" for n in names]
+    elif form == "rows":
         lines.append("        i64 row = tile / parts;")
         lines.append("        const i64 start = (tile - row * parts) * chunk;")
         for axis in reversed(range(ndim - 1)):
@@ -184,7 +195,8 @@ def rendered(m: Mapping) -> str:
         lines += [f"        const i64 {n}_row = {' + '.join(f'at_{a} * {n}_{a}' for a in range(ndim - 1))};" for n in names]
     else:
         lines.append("        const i64 start = tile * chunk;")
-    lines.append("        const i64 stop = start + chunk < span ? start + chunk : span;")
+    if form != "grid":
+        lines.append("        const i64 stop = start + chunk < span ? start + chunk : span;")
     lines.append(f"        for (i64 i = start + LOCAL_ID(0); i < stop; i += {group}) {{")
     places = {}
     if form == "elements":
@@ -202,10 +214,10 @@ def rendered(m: Mapping) -> str:
         last = ndim - 1
         for name, kind in zip(names, m.kinds, strict=True):
             inner = {"0": "0", "1": "i"}.get(kind, f"i * {name}_{last}")
-            places[name] = f"{name}_row + {inner}" if form == "rows" else inner
+            places[name] = f"{name}_row + {inner}" if form in ("rows", "grid") else inner
     lines += [f"            const ACC({tag}) v_{name} = LOAD({tag}, {name}, {places[name]});" for name, tag in m.inputs]
     lines += [f"            {step}" for step in steps]
     for (name, tag), value in zip(m.outputs, values, strict=True):
         lines.append(f"            STORE({tag}, {name}, {places[name]}, {value});")
-    lines += ["        }", "    }", "}", ""]
+    lines += ["        }", *(["        }"] if form == "grid" else []), "    }", "}", ""]
     return "\n".join(lines)

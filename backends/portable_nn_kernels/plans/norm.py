@@ -10,9 +10,9 @@ from portable_nn.core.call import Call
 from portable_nn.core.dtypes import TAGS
 from portable_nn.core.expression import compute_tag
 from portable_nn.core.spec import Spec, Weak
-from portable_nn_kernels.launch import Const, In, Launch, Out, Plan, Profile, Ref, Scratch, Term
+from portable_nn_kernels.launch import Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch, Term
 
-from . import norm_rows_cpu, plans
+from . import norm_last_cpu, norm_rows_cpu, plans
 from .copies import copy_launch
 from .mapping import Operand, ScalarArg, map_launch
 
@@ -128,7 +128,8 @@ def batch_norm_train(call: Call, profile: Profile) -> Plan:
     x, x_ref, view = _readable(x, In(0), scratch, launches, profile)
     columns = view.columns
     group = _group(columns, profile)
-    parts = _parts(view, columns, group, profile)
+    by_last = norm_last_cpu.serves(profile, columns, view.s_c)
+    parts = _parts(view, columns, group, profile) if not by_last else norm_last_cpu.parts(profile, view.n * view.length, channels)
     tags = (("TX", TAGS[x.dtype]), ("TS", TAGS[stat.dtype]))
     first = len(scratch)
     scratch += [Spec((channels * parts,), stat.dtype)] * 2
@@ -138,7 +139,10 @@ def batch_norm_train(call: Call, profile: Profile) -> Plan:
     else:
         scratch.append(stat)
         rstd = Scratch(first + 2)
-    if columns:
+    if by_last:
+        units, length = view.n * view.length, 1
+        launches.append(norm_last_cpu.stats(x, x_ref, (units, channels, view.row_stride), parts, means, m2s))
+    elif columns:
         units, length = view.n * view.length, 1
         sizes: tuple[int, ...] = (units, channels, view.row_stride, view.s_c, parts)
         name, groups = "columns", -(-channels // group) * parts
@@ -146,18 +150,19 @@ def batch_norm_train(call: Call, profile: Profile) -> Plan:
         units, length = view.n, view.length
         sizes = (units, length, view.s_n, view.s_c, view.s_l, parts)
         name, groups = "rows", channels * parts
-    launches.append(
-        Launch(
-            f"pnn_norm_stats_{name}", "norm.c", (groups,), (group,), (x_ref, means, m2s, *(Const("i64", v) for v in sizes)),
-            (("WG", group), *tags, (f"STATS_{name.upper()}", 1), *_unit(columns, view.s_l)),
+    if not by_last:
+        launches.append(
+            Launch(
+                f"pnn_norm_stats_{name}", "norm.c", (groups,), (group,), (x_ref, means, m2s, *(Const("i64", v) for v in sizes)),
+                (("WG", group), *tags, (f"STATS_{name.upper()}", 1), *_unit(columns, view.s_l)),
+            )
         )
-    )
     eps = Const(compute_tag(TAGS[x.dtype]), call.settings["eps"])
     launches.append(
         Launch(
             "pnn_norm_merge", "norm.c", (-(-channels // 16),), (16,),
             (means, m2s, Out(1), Out(2), rstd, *(Const("i64", v) for v in (channels, units, length, parts)), eps),
-            (("WG", 16), *tags, ("STATS_MERGE", 1)),
+            (("WG", 16), *tags, ("STATS_MERGE", 1), *norm_last_cpu.outside(by_last)),
         )
     )
     tag = compute_tag(TAGS[out.dtype])
@@ -187,28 +192,33 @@ def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
         stats.append(stat_operand(spec, stat.dtype, In(index), scratch, launches, profile))
     columns = g_view.columns and x_view.columns
     group = _group(columns, profile)
-    parts = _parts(x_view, columns, group, profile)
+    by_last = norm_last_cpu.serves(profile, columns, x_view.s_c, g_view.s_c)
+    parts = _parts(x_view, columns, group, profile) if not by_last else norm_last_cpu.parts(profile, x_view.n * x_view.length, channels)
     tags = (("TX", TAGS[x.dtype]), ("TS", TAGS[stat.dtype]), ("TG", TAGS[g.dtype]))
     first = len(scratch)
     if parts > 1:
         scratch += [Spec((channels * parts,), stat.dtype)] * 2
     gbs, gws = (Scratch(first), Scratch(first + 1)) if parts > 1 else (Out(2), Out(1))
-    if columns:
+    if by_last:
+        rows = x_view.n * x_view.length
+        launches.append(norm_last_cpu.grad(g, x, (g_ref, x_ref, *stats), (rows, channels, g_view.row_stride, x_view.row_stride), parts, gbs, gws))
+    elif columns:
         sizes: tuple[int, ...] = (x_view.n * x_view.length, channels, g_view.row_stride, g_view.s_c, x_view.row_stride, x_view.s_c, parts)
         name, groups = "columns", -(-channels // group) * parts
     else:
         strides = (g_view.s_n, g_view.s_c, g_view.s_l, x_view.s_n, x_view.s_c, x_view.s_l)
         sizes = (x_view.n, x_view.length, *strides, parts)
         name, groups = "rows", channels * parts
-    launches.append(
-        Launch(
-            f"pnn_norm_grad_{name}", "norm.c", (groups,), (group,),
-            (g_ref, x_ref, *stats, gbs, gws, *(Const("i64", v) for v in sizes)),
-            (("WG", group), ("PER_ROW", 0), *tags, (f"GRAD_{name.upper()}", 1), *_unit(columns, g_view.s_l, x_view.s_l)),
+    if not by_last:
+        launches.append(
+            Launch(
+                f"pnn_norm_grad_{name}", "norm.c", (groups,), (group,),
+                (g_ref, x_ref, *stats, gbs, gws, *(Const("i64", v) for v in sizes)),
+                (("WG", group), ("PER_ROW", 0), *tags, (f"GRAD_{name.upper()}", 1), *_unit(columns, g_view.s_l, x_view.s_l)),
+            )
         )
-    )
     if parts > 1:
-        launches.append(merge(gbs, gws, Out(2), Out(1), channels, parts, tags[:2]))
+        launches.append(merge(gbs, gws, Out(2), Out(1), channels, parts, (*tags[:2], *norm_last_cpu.outside(by_last))))
     if gx.size == 0:
         return Plan(tuple(launches), tuple(scratch))
     tag = compute_tag(TAGS[x.dtype])
@@ -234,7 +244,7 @@ def stat_operand(spec: Spec, dtype: dtypes.DType, ref: Ref, scratch: list[Spec],
     return target
 
 
-def merge(gbs: Ref, gws: Ref, gb: Ref, gw: Ref, channels: int, parts: int, tags: tuple[tuple[str, str], ...]) -> Launch:
+def merge(gbs: Ref, gws: Ref, gb: Ref, gw: Ref, channels: int, parts: int, tags: tuple[tuple[str, Define], ...]) -> Launch:
     """Return the launch that adds up the parts of the sums of g and of g xhat: (channels, parts) each."""
     return Launch(
         "pnn_norm_grad_merge", "norm.c", (-(-channels // 16),), (16,),
