@@ -130,8 +130,9 @@ def channels_last(x: Any, backend: Any) -> Any:
 def torch_step(work: tuple[Any, ...], last: bool) -> tuple[Step, Callable[[], None]]:
     """Return the same for PyTorch."""
     import torch
-    import torch.nn.functional as F
     from torch import nn as tnn
+
+    F = tnn.functional
 
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
@@ -201,7 +202,7 @@ def serve(peer: str, name: str, backend: str) -> None:
     import resource
 
     if peer == "ours":
-        run, wait, held, captured = ours(WORKS[name], backend)
+        run, wait, _, captured = ours(WORKS[name], backend)
     else:
         run, wait = torch_step(WORKS[name], peer == "torch_last")
     run(3)

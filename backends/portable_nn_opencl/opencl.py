@@ -29,6 +29,7 @@ from portable_nn_kernels.timing import KernelTimes, TimedBackend
 from . import devices as found_devices
 from .binding import bind, launcher, prepared
 from .error_word import ErrorWord
+from .huge_pages import LEAST, HugePages
 from .memory import MemoryStats, OutOfMemory, Pool, Revoked, Storage, refuse_revoked
 from .profile import profile_of
 from .programs import Programs
@@ -70,6 +71,7 @@ class OpenCLBackend(TimedBackend):
         self.poison: int | None = None  # a byte that fills every new allocation: tests find unwritten outputs
         self._uploads: deque[Any] = deque(maxlen=_UPLOADS)
         self._take = self.pool.take
+        self._huge = HugePages() if found.kind == "cpu" else None
 
     def __repr__(self) -> str:
         return f"<OpenCLBackend on {self.found}>"
@@ -83,6 +85,8 @@ class OpenCLBackend(TimedBackend):
             buffer = self._take(nbytes or 1)
         except OutOfMemory as error:
             raise self.pool.refuse(nbytes, self.device, error) from error
+        if nbytes >= LEAST and self._huge is not None:
+            self._huge.advise(self.queue, buffer, nbytes)
         if self.poison is not None:
             cl.enqueue_fill_buffer(self.queue, buffer, np.uint8(self.poison), 0, nbytes or 1)
         return DeviceArray(Storage(buffer, nbytes), spec, 0, self)

@@ -1,11 +1,13 @@
 """Layouts: images inside a step are kept channels-last where the backend's convolutions want it; the user sees what it asked for.
 
-Images that elementwise calls and batch normalisations pass on belong together; such a family is laid out anew if a
-convolution reads or makes one of it. Convolutions and pooling read one layout and write another, so families end there, and so
+Images that elementwise calls and batch normalisations pass on belong together; such a family is laid out anew if convolutions
+read or make more of it than would have to be converted back. Convolutions and pooling read one layout and write another, so families end there, and so
 need no conversion. What other calls read, and what is handed out, is converted back.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 from ..core.call import Call
 from ..core.elementwise import Elementwise
@@ -57,7 +59,7 @@ def keep_channels_last(program: Program) -> None:
 
     for step in program.steps:
         images = _images(program, step)
-        whole = images is not None and not set(images[1]).isdisjoint(moved) or step.op.name in _CONVOLUTIONS
+        whole = step.op.name in _CONVOLUTIONS or (images is not None and not moved.isdisjoint(images[1]))
         inputs = list(step.inputs)
         for at, x in enumerate(inputs):
             if type(x) is not int:
@@ -137,17 +139,17 @@ def _families(program: Program) -> list[list[int]]:
         for x in slots[1:]:
             parent[root(x)] = root(slots[0])
 
-    asked: set[int] = set()
+    asked: list[int] = []  # a slot each time a convolution reads or makes it
+    back = set(program.results)  # slots that would have to be converted back
     for step in program.steps:
         images = _images(program, step)
         if images is None:
+            back.update(program.base(x) for x in step.reads() if step.op.name not in _READING)
             continue
-        for y in images[1]:
-            if program.base(y) == y and _fits(program.slots[y].spec):
-                parent[y] = y
+        parent.update({y: y for y in images[1] if program.base(y) == y and _fits(program.slots[y].spec)})
         reads, makes = ([x for x in side if x in parent] for side in images)
         if step.op.name in _CONVOLUTIONS:
-            asked.update(x for x in (*reads, *makes) if program.slots[x].spec.shape[1] >= _FEWEST)
+            asked += [x for x in (*reads, *makes) if program.slots[x].spec.shape[1] >= _FEWEST]
         elif step.op.name not in _POOLS:
             join(reads + makes)
         elif len(makes) > 1:  # the winners' numbers lie as the maxima do
@@ -155,4 +157,6 @@ def _families(program: Program) -> list[list[int]]:
     families: dict[int, list[int]] = {}
     for x in parent:
         families.setdefault(root(x), []).append(x)
-    return [family for family in families.values() if not asked.isdisjoint(family)]
+    gain = Counter(root(x) for x in asked if x in parent)
+    gain.subtract(root(x) for x in back if x in parent)
+    return [family for first, family in families.items() if gain[first] > 0]

@@ -112,7 +112,7 @@ class Run:
         self.images = 0  # trained on in this process
         self.clock: tuple[float, int, float] | None = None  # seconds, images, waited after the first step here, which built programs
         self.good = (parts.state, position)  # where the last loss that was read was finite
-        self.stepper = Stepper(self.take_step, config.capture, progress.note)
+        self.stepper = Stepper(self.take_step, config.capture, position.step, progress.note)
         self.stopping: str | None = None
         self.rows = read_metrics(folder)  # what the metrics hold; every row written is added
 

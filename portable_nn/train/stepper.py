@@ -20,8 +20,9 @@ Step = Callable[[TrainState, list[tuple[Array, Any]], float, Array], tuple[Train
 class Stepper:
     """Calls a step, captured from the second on if that was asked for and is possible.
 
-    The first step is taken call by call: its kernels are compiled beforehand (`warm_up`), those of a captured step are
-    others, and the first loss should not wait for both. The numbers are the same.
+    The first step of a run is taken call by call: its kernels are compiled beforehand (`warm_up`), those of a captured step are
+    others, and the first loss should not wait for both. A run that goes on is captured at once: a captured step may add in
+    another order (see docs/capture.md), and step n is to be computed in one way whether the run was stopped before it or not.
 
     A captured step takes the memory of the state it is given (see `portable_nn.capture`): only the state that came out of
     the last call can be used, or one that `kept` copied.
@@ -31,12 +32,14 @@ class Stepper:
     step : callable
     captured : bool
         Whether to try.
+    taken : int
+        Steps that the run has taken before.
     say : callable
         Told, in words, why a step cannot be captured.
     """
 
-    def __init__(self, step: Step, captured: bool, say: Callable[[str], None]) -> None:
-        self._step, self._say, self._taken = step, say, False
+    def __init__(self, step: Step, captured: bool, taken: int, say: Callable[[str], None]) -> None:
+        self._step, self._say, self._taken = step, say, taken > 0
         self._captured: Any = capture(step, donate="state") if captured else None
 
     @property

@@ -1,6 +1,7 @@
 """The OpenCL adapter below the ops: memory, transfers, bound launches, error word, profiling."""
 
 import gc
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -285,3 +286,23 @@ def test_profile_is_within_the_librarys_limits(opencl):
     assert opencl.profile.group_limit <= 256
     assert opencl.profile.local_bytes <= 48 * 1024
     assert opencl.devices()[0].name == opencl.device
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="Linux with transparent large pages")
+def test_large_buffers_of_a_cpu_lie_on_large_pages(fresh):
+    if fresh.found.kind != "cpu":
+        pytest.skip("memory of a CPU runtime")
+    x = fresh.allocate(Spec((4 << 20,), F32))
+    mapped, _ = cl.enqueue_map_buffer(fresh.queue, x.storage.buffer, cl.map_flags.READ, 0, (16 << 20,), np.uint8)
+    middle = mapped.ctypes.data + (8 << 20)
+    mapped.base.release(fresh.queue)
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        head = line.split()[0]
+        if "-" in head and not head.endswith(":"):
+            low, high = (int(part, 16) for part in head.split("-"))
+            inside = low <= middle < high
+        elif inside and head == "VmFlags:":
+            assert "hg" in line.split()
+            return
+    pytest.fail("the buffer's memory is in no mapping")
