@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import re
 import tempfile
 import webbrowser
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import quantiles
@@ -20,8 +21,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from . import compare as comparing
 from . import confirm, site_data, store
+from . import functions as named
 from . import history as past
-from . import libraries as others
+from . import libraries as peers
 from .measure import Budget, Measured
 from .repository import PATHS, ROOT, GitError, commit, commits, git
 from .session import Asked, Session, WorkerDied
@@ -148,19 +150,61 @@ def history(options: Namespace) -> int:
     return 0
 
 
-def libraries(options: Namespace) -> int:
-    """Time our ops and other libraries' functions in turn."""
-    pythons: dict[str, str | None] = dict.fromkeys(others.LIBRARIES)
-    for text in options.pythons:
+def _interpreters(given: list[str], names: Collection[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
         name, equals, python = text.partition("=")
-        if not equals or name not in pythons:
-            raise Refused(f"--with {text}: LIBRARY=PROGRAM is needed, of {', '.join(pythons)}")
-        pythons[name] = python
+        if not equals or name not in names:
+            raise Refused(f"--with {text}: LIBRARY=PROGRAM is needed, of {', '.join(names)}")
+        found[name] = python
+    return found
+
+
+def functions(options: Namespace) -> int:
+    """Time our ops and other libraries' functions of the same name in turn."""
+    pythons = {**dict.fromkeys(named.LIBRARIES), **_interpreters(options.pythons, named.LIBRARIES)}
     with _refusing(), _bar() as show:
-        found = others.measure(pythons, store.this_machine(options.machine).machine, _environment(options), store.RESULTS, print, show, options.match)
+        found = named.measure(pythons, store.this_machine(options.machine).machine, _environment(options), store.RESULTS, print, show, options.match)
     for name, library in found.items():
         for key, said in sorted(library.get("ratios", {}).items(), key=lambda item: -item[1]["ratio"]):
             print(f"{said['ratio']:8.2f}  {key}: {_seconds(said['ours'])}, {name} {_seconds(said['theirs'])} ({said['function']})")
+    return 0
+
+
+def libraries(options: Namespace) -> int:
+    """Measure the rows on every peer, in turn, and print the table."""
+    wanted = re.compile(options.rows)
+    chosen = [r for r in peers.ROWS if wanted.search(r.name)]
+    asked = options.peers.split(",") if options.peers else list(peers.PEERS)
+    for name in (*asked, options.base):
+        if name not in peers.PEERS:
+            raise Refused(f"there is no peer {name!r}; the peers are {', '.join(peers.PEERS)}")
+    if not chosen:
+        raise Refused(f"--rows {options.rows}: no row matches; --list names them")
+    if options.list:
+        for r in chosen:
+            print(r.name)
+        for name in asked:
+            print(f"{name:14} {peers.PEERS[name].says}")
+        return 0
+    path = Path(options.json or "peers.json")
+    with _refusing():
+        if options.show:
+            results = peers.read(path)
+        else:
+            with _bar() as show:
+                results = peers.measure(
+                    chosen, asked, path, pythons=_interpreters(options.pythons, peers.PEERS), again=options.again, rounds=options.rounds,
+                    patience=options.patience, seen=show, tell=lambda line: print(line, flush=True),
+                )  # fmt: skip
+    rows = peers.table(chosen, asked, results, options.base)
+    widths = [max(len(line[i]) for line in rows) for i in range(len(rows[0]))]
+    for line in rows:
+        print("  ".join(f"{text:{width}}" if i < 2 else f"{text:>{width}}" for i, (text, width) in enumerate(zip(line, widths, strict=True))))
+    if options.markdown:
+        Path(options.markdown).write_text(peers.markdown(rows, asked, results, options.base), "utf-8")
+    if options.csv:
+        _export(Namespace(json=None, csv=options.csv), peers.records(chosen, results))
     return 0
 
 

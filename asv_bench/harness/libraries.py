@@ -1,82 +1,298 @@
-"""Our ops beside other libraries' functions: two processes, timed in turn, forward, in float32. The ratio is ours by theirs."""
+"""portable_nn beside other libraries over the rows of `peers.rows`: each peer a process, all timed in turn, compared before they are timed.
+
+A row is measured in rounds; in each round every peer has one burst, and who begins moves on by one. So what disturbs the machine for a
+second disturbs all. Figures are medians of the bursts. Results go into one JSON file after every row, and a row that is in it with all
+the peers asked for is not measured again: a run can be stopped and gone on with, or done in parts.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import store
-from .measure import PATIENCE, Budget, cases
+import numpy as np
+
+from .library import PEERS
+from .peers.limits import limit
+from .peers.rows import ROWS as ROWS
+from .peers.rows import Row, row
 from .repository import ROOT
 from .session import Asked, Session, WorkerDied
+from .store import write_json
 
-LIBRARIES = ("numpy", "torch", "jax", "cupy")
-BUDGET = Budget(bursts=7)
+ROUNDS, SECONDS = 9, 0.03
+REST = 0.01  # seconds between bursts: threads of the last peer go to sleep
+AGREEMENT = 2e-3  # largest difference from the first peer's result, by its largest value
+FIRST_STEPS, MEMORY_STEPS = 3, 5
+FORMAT = 1
+Results = dict[str, Any]
+Around = Callable[[Sequence[Session]], AbstractContextManager[Any]]
 
 
-def measure(
-    pythons: Mapping[str, str | None], machine: str, environment: Mapping[str, str], results: Path, tell: Callable[[str], None],
-    seen: Callable[[int, int, str], None] = lambda at, of, title: None, pattern: str = "",
-) -> dict[str, Any]:  # fmt: skip
-    """Measure every case that a library has a function for; write the ratios into the notes of the machine.
+class Machine:
+    """The peers' processes, started when a row first needs them.
 
     Parameters
     ----------
     pythons : mapping
-        Library to the interpreter that has it; None for the one that runs this.
+        Peer to the interpreter that has it; the one that runs this where none is named.
+    patience : float
+        Seconds until a peer that prepares a row is given up.
     """
-    found: dict[str, Any] = {}
-    with Session(ROOT, environment) as ours, tempfile.TemporaryDirectory() as folder:
-        chosen = [c for c in cases(ours.about, pattern) if c.name.startswith("ops.") and c.params[3] == "'forward'"]
-        for name, python in pythons.items():
+
+    def __init__(self, pythons: Mapping[str, str], patience: float) -> None:
+        self.pythons, self.patience = pythons, patience
+        self.sessions: dict[str, Session] = {}
+        self.absent: dict[str, str] = {}
+        self.versions: dict[str, str] = {}
+
+    def start(self, peer: str, more: Mapping[str, str] | None = None) -> Session:
+        """Start a new process of a peer."""
+        return Session(ROOT, {**PEERS[peer].environment, **(more or {})}, self.pythons.get(peer), ("harness.library", peer))
+
+    def session(self, peer: str) -> Session | str:
+        """Return the peer's process, or why there is none."""
+        if peer not in self.sessions and peer not in self.absent:
             try:
-                theirs = Session(ROOT, environment, python, ("harness.library", name))
+                made = self.start(peer)
+                self.sessions[peer] = made
+                self.versions[peer] = made.about["version"]
             except (WorkerDied, Asked) as error:
-                absent = "No module named" in str(error)
-                found[name] = {"state": "not installed" if absent else f"not usable here ({error})"}
-                tell(f"{name}: {found[name]['state']}")
+                self.absent[peer] = str(error).removeprefix("Unsupported: ")
+        return self.sessions.get(peer) or self.absent[peer]
+
+    def ready(self, peer: str, name: str, path: str = "") -> str:
+        """Make a row ready in the peer's process; return why it is not, or nothing."""
+        session = self.session(peer)
+        if isinstance(session, str):
+            return session
+        try:
+            said = session.ask("ready", name=name, path=path, timeout=self.patience)
+            return str(said.get("reason", ""))
+        except (WorkerDied, Asked) as error:
+            if session.process.poll() is not None:
+                session.close()
+                del self.sessions[peer]
+            return str(error)
+
+    def close(self) -> None:
+        """End every process."""
+        for session in self.sessions.values():
+            session.close()
+
+
+def measure(
+    chosen: Sequence[Row], peers: Sequence[str], path: Path, *, pythons: Mapping[str, str] | None = None, again: bool = False,
+    rounds: int = ROUNDS, patience: float = 240, seen: Callable[[int, int, str], None] = lambda at, of, text: None,
+    tell: Callable[[str], None] = lambda line: None, around: Around = lambda sessions: nullcontext(),
+) -> Results:  # fmt: skip
+    """Measure rows on peers, and keep the results in `path`.
+
+    Parameters
+    ----------
+    again : bool
+        Measure also what the file has.
+    around : callable
+        Entered with the sessions while they are timed.
+    """
+    results = read(path)
+    machine = Machine(pythons or {}, patience)
+    try:
+        for number, wanted in enumerate(chosen):
+            seen(number, len(chosen), wanted.name)
+            kept = results["rows"].get(wanted.name, {}).get("peers", {})
+            if not again and set(peers) <= set(kept):
                 continue
-            with theirs:
-                ratios, reasons = {}, dict[str, str]()
-                for number, case in enumerate(chosen, 1):
-                    seen(number, len(chosen), f"{name}: {case.title}")
-                    key = "/".join((case.params[0].strip("'"), case.name.split(".")[1], *(p.strip("'") for p in case.params[1:])))
-                    try:
-                        said = _one(ours, theirs, case, Path(folder) / "case.npz")
-                    except (WorkerDied, Asked) as error:
-                        said = str(error)
-                        for session in (ours, theirs):
-                            if session.process.poll() is not None:
-                                session.restart()
-                    if isinstance(said, str):
-                        reasons[key] = said
-                    else:
-                        ratios[key] = said
-                found[name] = {"state": theirs.about["version"], "ratios": ratios, "without": reasons}
-                tell(f"{name} {theirs.about['version']}: {len(ratios)} of {len(chosen)} cases have a function that agrees")
-    notes = store.read_notes(machine, results)
-    notes["libraries"] = {**notes.get("libraries", {}), **found}
-    store.write_json(store.notes_path(machine, results), notes)
+            if "peaks" not in results and isinstance(ours := machine.session(peers[0]), Session) and peers[0].startswith("ours"):
+                with around([ours]):
+                    results["peaks"] = ours.ask("peaks", timeout=patience)
+            if wanted.family in ("start", "memory"):
+                found = {peer: _process(machine, wanted, peer, around) for peer in peers}
+            else:
+                found = _in_turn(machine, wanted, peers, rounds, around)
+            results["rows"][wanted.name] = {"peers": found, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+            results["peers"] |= {peer: {"says": PEERS[peer].says, "version": machine.versions[peer]} for peer in peers if peer in machine.versions}
+            write_json(path, results)
+            tell(line_of(wanted, results))
+    finally:
+        machine.close()
+    return results
+
+
+def read(path: Path) -> Results:
+    """Return the results in a file, or empty ones."""
+    if path.exists():
+        found: Results = json.loads(path.read_text("utf-8"))
+        if found.get("format") != FORMAT:
+            raise ValueError(f"{path} has format {found.get('format')}, but {FORMAT} is needed; name another file with --json")
+        return found
+    return {"format": FORMAT, "machine": {"processor": _processor(), "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}, "peers": {}, "rows": {}}
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.machine())
+
+
+def _in_turn(machine: Machine, wanted: Row, peers: Sequence[str], rounds: int, around: Around) -> Results:
+    found: Results = {}
+    truth: list[np.ndarray[Any, Any]] | None = None
+    with tempfile.TemporaryDirectory() as folder:
+        for peer in peers:
+            path = os.path.join(folder, "results.npz")
+            reason = machine.ready(peer, wanted.name, path)
+            if reason:
+                found[peer] = {"without": reason}
+                continue
+            with np.load(path) as file:
+                made = [file[name] for name in file.files]
+            truth = truth or made
+            error = difference(made, truth)
+            found[peer] = {"error": float(f"{error:.2g}")}
+            if not error <= AGREEMENT:
+                found[peer] = {"without": f"its result differs from {peers[0]}'s by {error:.2g} of the largest value"}
+    timed = [peer for peer in peers if "without" not in found[peer]]
+    samples: dict[str, list[float]] = {peer: [] for peer in timed}
+    calls = dict.fromkeys(timed, 0)
+    with around([machine.sessions[peer] for peer in timed]):
+        for turn in range(rounds + 1):  # the first finds how many calls make a burst, and is not counted
+            for place in range(len(timed)):
+                peer = timed[(place + turn) % len(timed)]
+                try:
+                    burst = machine.sessions[peer].ask("burst", seconds=SECONDS, calls=calls[peer], timeout=machine.patience)
+                except (WorkerDied, Asked) as error:
+                    found[peer] = {"without": str(error)}
+                    continue
+                calls[peer] = burst["calls"]
+                if turn:
+                    samples[peer].append(burst["seconds"])
+                time.sleep(REST)
+    for peer in timed:
+        if samples[peer]:
+            found[peer] |= {"value": float(f"{median(samples[peer]):.4g}"), "samples": [float(f"{s:.4g}") for s in samples[peer]], "calls": calls[peer]}
     return found
 
 
-def _one(ours: Session, theirs: Session, case: Any, path: Path) -> dict[str, Any] | str:
-    ready = ours.ask("prepare", name=case.name, index=case.index, timeout=PATIENCE)
-    if ready["state"] != "ready":
-        return str(ready["reason"])
-    ours.ask("dump", name=case.name, index=case.index, path=str(path), timeout=PATIENCE)
-    other = theirs.ask("find", op=case.name.split(".")[1], path=str(path), timeout=PATIENCE)
-    if other["state"] != "ready":
-        return str(other["reason"])
-    calls, times = [0, 0], ([], [])  # type: tuple[list[int], tuple[list[float], list[float]]]
-    for number in range(BUDGET.bursts):
-        for side in (0, 1) if number % 2 else (1, 0):
-            burst = (ours, theirs)[side].ask("burst", seconds=BUDGET.seconds, calls=calls[side], timeout=PATIENCE)
-            calls[side] = burst["calls"]
-            times[side].append(burst["seconds"])
-    mine, yours = min(times[0]), min(times[1])
-    spread = median(abs(a / b / (mine / yours) - 1) for a, b in zip(*times, strict=True))
-    return {"ratio": float(f"{mine / yours:.4g}"), "ours": float(f"{mine:.4g}"), "theirs": float(f"{yours:.4g}"), "spread": round(spread, 3), "function": other["function"]}
+def difference(made: Sequence[np.ndarray[Any, Any]], truth: Sequence[np.ndarray[Any, Any]]) -> float:
+    """Return the largest difference of two lists of arrays, by the largest value of each; infinite if shapes differ."""
+    if [x.shape for x in made] != [x.shape for x in truth]:
+        return float("inf")
+    worst = 0.0
+    for x, y in zip(made, truth, strict=True):
+        scale = float(np.abs(y).max(initial=0.0)) or 1.0
+        gap = float(np.abs(x.astype(np.float64) - y).max(initial=0.0))
+        worst = max(worst, gap / scale) if np.isfinite(gap) else float("inf")
+    return worst
+
+
+def _process(machine: Machine, wanted: Row, peer: str, around: Around) -> Results:
+    """Measure a fresh process: seconds to the end of its first training step, or memory after some."""
+    training = f"train {wanted.about['model']} b{wanted.about['batch']}"
+    assert row(training).family == "train"
+
+    def run(cache: str, steps: int) -> tuple[float, dict[str, Any]]:
+        caches = {"XDG_CACHE_HOME": cache, "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor", "TRITON_CACHE_DIR": f"{cache}/triton", "POCL_CACHE_DIR": cache, "CUDA_CACHE_PATH": cache}
+        with around([]):
+            start = time.perf_counter()
+            with machine.start(peer, caches) as session:
+                machine.versions[peer] = session.about["version"]
+                said = session.ask("ready", name=training, timeout=machine.patience)
+                if said["state"] != "ready":
+                    raise Asked(said["reason"])
+                for _ in range(steps):
+                    said = session.ask("step", timeout=machine.patience)
+                return time.perf_counter() - start, said
+
+    try:
+        with tempfile.TemporaryDirectory() as cache:
+            if wanted.family == "memory":
+                return {"value": round(run(cache, MEMORY_STEPS)[1]["peak_mib"], 1)}
+            first = run(cache, 1)[0]
+            times = [first] if wanted.about["cold"] else [run(cache, 1)[0] for _ in range(FIRST_STEPS)]
+            return {"value": round(min(times), 3), "samples": [round(t, 3) for t in times]}
+    except (WorkerDied, Asked) as error:
+        return {"without": str(error).removeprefix("Unsupported: ")}
+
+
+# -- what is shown -------------------------------------------------------------------------------------------------------
+
+
+def least(wanted: Row, results: Results) -> float | None:
+    """Return the least seconds that the machine's measured rates allow; None where nothing is counted."""
+    if "peaks" not in results or not (wanted.flops or wanted.bytes):
+        return None
+    data = 4.0 * sum(x.size for x in wanted.arrays().values()) if wanted.family in ("op", "gemv") else wanted.bytes
+    return limit(results["peaks"], wanted.flops, wanted.bytes, data, wanted.family == "gemv" or "cross_entropy" in wanted.name)
+
+
+def text(value: float) -> str:
+    """Write a figure with three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def cells(wanted: Row, results: Results, peers: Sequence[str], base: str) -> Iterator[str]:
+    """Yield, for each peer, its figure and how many times as fast it is as `base`."""
+    found = results["rows"].get(wanted.name, {}).get("peers", {})
+    of = found.get(base, {}).get("value")
+    for peer in peers:
+        value = found.get(peer, {}).get("value")
+        if value is None:
+            yield "-"
+            continue
+        ratio = f" ({of / value:.2f})" if of and peer != base else ""
+        yield text(wanted.figure(value)) + ratio
+
+
+def line_of(wanted: Row, results: Results) -> str:
+    """Say a row in one line."""
+    found = results["rows"][wanted.name]["peers"]
+    said = [f"{peer} {text(wanted.figure(one['value']))}" for peer, one in found.items() if "value" in one]
+    return f"{wanted.name} [{wanted.unit}]: " + ", ".join(said)
+
+
+def table(chosen: Sequence[Row], peers: Sequence[str], results: Results, base: str) -> list[list[str]]:
+    """Return head and rows of the table: what, unit, limit, how much of it the first peer reaches, and every peer."""
+    made = [["work", "unit", "limit", f"{peers[0]} reaches", *peers]]
+    for wanted in chosen:
+        if wanted.name not in results["rows"]:
+            continue
+        bound = least(wanted, results)
+        mine = results["rows"][wanted.name]["peers"].get(peers[0], {}).get("value")
+        reached = f"{bound / mine:.0%}" if bound and mine else "-"
+        made.append([wanted.name, wanted.unit, text(wanted.figure(bound)) if bound else "-", reached, *cells(wanted, results, peers, base)])
+    return made
+
+
+def markdown(made: Sequence[Sequence[str]], peers: Sequence[str], results: Results, base: str) -> str:
+    """Return the table as an include of the documentation, with what the columns are."""
+    about = results["machine"]
+    lines = ["<!-- made by `portable-nn bench libraries`; do not edit -->", ""]
+    lines += [f"{about['cores']} cores of {about['processor']}; medians of bursts in turn; in brackets, how many times as fast as `{base}`.", ""]
+    lines += ["| " + " | ".join(line) + " |" for line in (made[0], ["---"] * len(made[0]), *made[1:])]
+    lines += ["", *(f"- `{peer}`: {said['says']}, {said['version']}" for peer in peers if (said := results["peers"].get(peer)))]
+    if "peaks" in results:
+        peaks = results["peaks"]
+        lines += ["", f"Limits: {peaks['flops'] / 1e9:.0f} GFLOP/s of float32 FMA; " + "; ".join(
+            f"{what} " + ", ".join(f"{int(size) >> 10} KiB {rate / 1e9:.0f}" for size, rate in peaks[what].items()) + " GB/s" for what in ("copy", "read") if peaks[what]
+        ) + "."]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def records(chosen: Sequence[Row], results: Results) -> list[dict[str, Any]]:
+    """Return one flat record per row and peer, for CSV."""
+    made = []
+    for wanted in chosen:
+        for peer, one in results["rows"].get(wanted.name, {}).get("peers", {}).items():
+            figure = wanted.figure(one["value"]) if "value" in one else None
+            made.append({"work": wanted.name, "peer": peer, "value": one.get("value"), "figure": figure, "unit": wanted.unit, "error": one.get("error"), "without": one.get("without", "")})
+    return made
+

@@ -40,7 +40,7 @@ class Session:
     copy : path
         Root of a checkout: its `.` and `backends` are put on the worker's path.
     environment : mapping, optional
-        Variables to set for the worker, such as PORTABLE_NN_BENCH_PROFILE.
+        Variables to set for the worker, such as PORTABLE_NN_BENCH_PROFILE; an empty one is taken away.
     python : str, optional
         Another interpreter: another set of dependencies.
     module : sequence of str, optional
@@ -57,7 +57,8 @@ class Session:
     def __init__(self, copy: Path, environment: Mapping[str, str] | None = None, python: str | None = None, module: Sequence[str] = ("harness.worker",)) -> None:
         self.copy, self.python, self.module = copy, python or sys.executable, tuple(module)
         path = os.pathsep.join(map(str, (copy, copy / "backends", SUITE)))
-        self._environment = {**QUIET, **os.environ, **(environment or {}), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+        given = {**QUIET, **os.environ, **(environment or {}), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+        self._environment = {name: value for name, value in given.items() if value}
         self._slice = float(self._environment.get("PORTABLE_NN_BENCH_SLICE") or 0)
         self._start()
 

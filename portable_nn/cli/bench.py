@@ -16,7 +16,7 @@ _EXAMPLES = """examples:
   portable-nn bench run --profile quick --ops "conv2d|matmul" --csv times.csv
   portable-nn bench compare main HEAD              two commits, timed in turn
   portable-nn bench compare main .                 a commit and the working copy
-  portable-nn bench libraries --with torch=venv/bin/python
+  portable-nn bench libraries --rows train --peers ours,torch,jax
   portable-nn bench history --last 30              results of commits that change kernels or dispatch
   portable-nn bench site                           build the pages from the results, and open them
 """
@@ -94,10 +94,30 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     compare.add_argument("--results", metavar="FOLDER", help="write asv's result files of both commits there")
     compare.add_argument("--fail-on-slower", action="store_true", help="exit with 1 if a case became slower")
 
-    libraries = found.add_parser("libraries", help="our ops and other libraries' functions, timed in turn")
-    _choice(libraries, "history")
-    libraries.add_argument("--with", dest="pythons", action="append", default=[], metavar="LIBRARY=PROGRAM", help="interpreter that has a library: torch=/some/venv/bin/python")
-    libraries.add_argument("--machine", help="name of this machine (default: made of its processor)")
+    libraries = found.add_parser(
+        "libraries", help="portable_nn beside PyTorch, JAX, NumPy, tinygrad and CLBlast, timed in turn", formatter_class=RAW,
+        description="Measure rows of work (products, convolutions, memory-bound ops, training steps, latency, start, memory) on every peer that\n"
+        "is installed, each in a process of its own, in turn. A peer counts only where its result agrees with ours. Results are kept\n"
+        "in a JSON file after each row; a second run goes on where the first was stopped.",
+        epilog="examples:\n  portable-nn bench libraries --rows '^(gemm|gemv)' --peers ours,torch,jax\n"
+        "  portable-nn bench libraries --with torch=venv/bin/python --csv peers.csv\n  portable-nn bench libraries --show --markdown peers.inc\n",
+    )  # fmt: skip
+    libraries.add_argument("--rows", metavar="REGEX", default="", help="rows whose name matches (default: all)")
+    libraries.add_argument("--peers", metavar="NAMES", help="peers, separated by commas; the first is what others must agree with (default: all)")
+    libraries.add_argument("--list", action="store_true", help="list rows and peers")
+    libraries.add_argument("--base", metavar="PEER", default="torch", help="whom ratios are to (default torch)")
+    libraries.add_argument("--with", dest="pythons", action="append", default=[], metavar="PEER=PROGRAM", help="interpreter that has a peer: torch=/some/venv/bin/python")
+    libraries.add_argument("--rounds", type=int, default=9, help="bursts of each peer (default 9)")
+    libraries.add_argument("--patience", type=float, default=240, metavar="SECONDS", help="until a peer that prepares a row is given up (default 240)")
+    libraries.add_argument("--again", action="store_true", help="measure also rows that the JSON file has")
+    libraries.add_argument("--show", action="store_true", help="measure nothing: print what the JSON file has")
+    libraries.add_argument("--markdown", metavar="FILE", help="write the table for a page")
+    _export(libraries)
+
+    functions = found.add_parser("functions", help="our ops and other libraries' functions of the same name, timed in turn")
+    _choice(functions, "history")
+    functions.add_argument("--with", dest="pythons", action="append", default=[], metavar="LIBRARY=PROGRAM", help="interpreter that has a library: torch=/some/venv/bin/python")
+    functions.add_argument("--machine", help="name of this machine (default: made of its processor)")
 
     history = found.add_parser("history", help="measure commits that have no results yet; stop and go on at will")
     history.add_argument("range", nargs="?", default="HEAD", help="commits, as for git log (default HEAD)")
