@@ -68,6 +68,7 @@ def pytest_report_header() -> list[str]:
 def pytest_sessionstart() -> None:
     # The tests choose backends themselves; a choice from outside would make host arrays illegal.
     os.environ.pop("PORTABLE_NN_BACKEND", None)
+    os.environ["PORTABLE_NN_TUNED"] = "off"  # what was tuned on this machine is not under test
     missing = [s for s in map(selection.status, BACKENDS) if s.state != "ready"]
     if missing:
         told = "; ".join(f"{s.name}: {s.state} ({s.reason}), install it with {s.install}" for s in missing)

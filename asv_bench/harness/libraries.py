@@ -57,7 +57,8 @@ class Machine:
 
     def start(self, peer: str, more: Mapping[str, str] | None = None) -> Session:
         """Start a new process of a peer."""
-        return Session(ROOT, {**PEERS[peer].environment, **(more or {})}, self.pythons.get(peer), ("harness.library", peer))
+        plain = {"GLIBC_TUNABLES": ""}  # peers run as people run them, without the huge pages that the other sessions ask for
+        return Session(ROOT, {**plain, **PEERS[peer].environment, **(more or {})}, self.pythons.get(peer), ("harness.library", peer))
 
     def session(self, peer: str) -> Session | str:
         """Return the peer's process, or why there is none."""

@@ -21,6 +21,7 @@ from portable_nn.core.spec import Spec
 from portable_nn_kernels.host import gathered, span
 from portable_nn_kernels.launch import Launch, Profile
 from portable_nn_kernels.replay import FixedLaunch
+from portable_nn_kernels.sizes import with_sizes
 from portable_nn_kernels.timing import KernelTime, KernelTimes, TimedBackend
 
 from . import devices as found_devices
@@ -50,7 +51,7 @@ class CupyBackend(TimedBackend):
         found_devices.probe(index)
         self.index = index
         self.device = found_devices.name_of(index)
-        self.profile = profile or found_devices.profile_of(index)
+        self.profile = profile or with_sizes(found_devices.profile_of(index), self.name)
         self.programs = Programs()
         self.poison: int | None = None  # a byte that fills every new allocation: tests find unwritten outputs
         self.times: list[tuple[tuple[str, str, int], Any, Any]] | None = None

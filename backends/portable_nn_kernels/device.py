@@ -6,7 +6,7 @@ An adapter says how to allocate, how to alias, and how to bind one launch; it co
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,17 @@ from portable_nn.core.fused import Fused
 from portable_nn.core.op import Op
 from portable_nn.core.precision import get_float32_matmul_precision
 from portable_nn.core.program import Program, Replay
+from portable_nn.core.registry import OPS
 from portable_nn.core.selection import use_backend
 from portable_nn.core.spec import Spec
+from portable_nn.core.tuning import Tunable
 
 from .launch import In, Launch, Out, Plan, Profile, slots_of
 from .plans import RULES, elementwise
 from .plans import all as _every_plan  # noqa: F401  (fills RULES)
 from .plans.copies import copy_launch
 from .plans.fused import ends_in_mapping, plan_fused
+from .sizes import tunables
 
 if TYPE_CHECKING:
     from .replay import FixedLaunch
@@ -45,6 +48,16 @@ class DeviceBackend(Backend):
     def wants_channels_last(self) -> bool:  # type: ignore[override]
         """CPU-shaped convolutions do; what pays on GPUs is not known."""
         return self.profile.shape == "cpu"
+
+    def tunables(self) -> tuple[Tunable, ...]:
+        """Return the sizes that may vary on this device."""
+        return tunables(self.profile)
+
+    def use_sizes(self, sizes: Mapping[str, Any]) -> None:
+        """Let plans read these sizes, and the declared ones where it names none."""
+        self.profile = replace(self.profile, sizes=dict(sizes))
+        for op in OPS.values():
+            op.forget()  # what was prepared has the sizes of then
 
     @abstractmethod
     def allocate(self, spec: Spec) -> Any:

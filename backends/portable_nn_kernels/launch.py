@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from portable_nn.core.spec import Spec
 
+from .sizes import default
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -187,6 +189,8 @@ class Profile:
         NVIDIA's compute capability times ten (80: sm_80) where text is compiled as CUDA, else 0.
     float32_matmul : "highest" or "high"
         What `set_float32_matmul_precision` said.
+    sizes : mapping
+        Sizes that differ from what tuning/sizes.toml declares, by name; plans ask `size`.
     """
 
     shape: Literal["cpu", "gpu"]
@@ -201,6 +205,12 @@ class Profile:
     warp: int = 0
     capability: int = 0
     float32_matmul: str = "highest"
+    sizes: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def size(self, name: str) -> Any:
+        """Return a tuned size: see `sizes.py`."""
+        found = self.sizes.get(name)
+        return default(name) if found is None else found
 
 
 def slots_of(launch: Launch, n_in: int, n_out: int) -> list[int | None]:

@@ -23,6 +23,7 @@ from portable_nn.core.spec import Spec
 from portable_nn_kernels.host import gathered, span
 from portable_nn_kernels.launch import Launch, Profile
 from portable_nn_kernels.replay import FixedLaunch
+from portable_nn_kernels.sizes import with_sizes
 from portable_nn_kernels.timing import KernelTime as KernelTime
 from portable_nn_kernels.timing import KernelTimes, TimedBackend
 
@@ -61,7 +62,7 @@ class OpenCLBackend(TimedBackend):
     def __init__(self, found: found_devices.Found, profile: Profile | None = None) -> None:
         self.found = found
         self.device = found.name
-        self.profile = profile or profile_of(found)
+        self.profile = profile or with_sizes(profile_of(found), self.name)
         self.context = cl.Context([found.device])
         self.queue = cl.CommandQueue(self.context)
         self.programs = Programs(self.context, found, self.profile.float64)

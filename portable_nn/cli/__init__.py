@@ -28,13 +28,14 @@ from . import (
     show_augment,
     sweep,
     train,
+    tune,
     verify,
 )
 from .parser import EXAMPLES, RAW
 
 COMMANDS: dict[str, ModuleType] = {
     "train": train, "eval": eval, "predict": predict, "lr-find": lr_find, "sweep": sweep, "compare": compare, "report": report,
-    "models": models, "data": data, "show-augment": show_augment, "info": info, "ops": ops, "verify": verify,
+    "models": models, "data": data, "show-augment": show_augment, "info": info, "ops": ops, "verify": verify, "tune": tune,
     "profile": profile, "bench": bench,
 }  # fmt: skip
 """The commands, in the order in which ``--help`` lists them."""

@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   portable-nn sweep --grid lr=0.001,0.01 --epochs 5  one run per value, one table and page
   portable-nn compare runs/a runs/b                  runs side by side
   portable-nn verify                                 check every op on your device
+  portable-nn tune --budget 300                      find the kernel sizes that are fastest on it
   portable-nn info                                   backends, devices, and why one is not ready
 """
 

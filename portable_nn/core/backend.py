@@ -8,7 +8,7 @@ for the built-in ones), `backend(device: str | None) -> Backend` and `status() -
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from .spec import Spec
 if TYPE_CHECKING:
     from .call import Call
     from .op import Op
+    from .tuning import Tunable
 
 # Takes the call's operands (arrays, Python scalars, None) in signature order, returns the outputs of `call.outputs`.
 Prepared = Callable[[Sequence[Any]], tuple[Any, ...]]
@@ -91,6 +92,15 @@ class Backend(ABC):
     @abstractmethod
     def devices(self) -> list[DeviceInfo]:
         """Return the devices this backend could use, the current one first."""
+
+    def tunables(self) -> tuple[Tunable, ...]:
+        """Return the sizes that `portable-nn tune` may vary; by default none."""
+        return ()
+
+    def use_sizes(self, sizes: Mapping[str, Any]) -> None:
+        """Plan with these sizes from now on, and with the declared ones where it names none."""
+        if sizes:
+            raise NoKernel(f"backend {self.name} has no sizes to tune")
 
     def write(self, target: Any, value: Any) -> None:
         """Copy `value` into `target`, an array or view of this backend of the same shape, converting the dtype."""

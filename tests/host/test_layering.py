@@ -21,7 +21,8 @@ LIBRARY = {
     "data": set(),  # NumPy only, and the errors
     "models": {"nn", "xp", "ops", "core"},
     "train": {"models", "nn", "optim", "data", "augment", "capture", "xp", "ops", "core"},
-    "cli": {"testing", "train", "models", "nn", "optim", "data", "augment", "capture", "xp", "ops", "core"},
+    "tune": {"testing", "core"},
+    "cli": {"tune", "testing", "train", "models", "nn", "optim", "data", "augment", "capture", "xp", "ops", "core"},
     "testing": {"ops", "core"},
     "api": {"core"},
     "__main__": {"cli"},

@@ -97,7 +97,7 @@ class OursPeer(Peer):
             "relu": ops.relu, "gelu": ops.gelu, "softmax": lambda x: ops.softmax(x, -1), "max_pool": lambda x: ops.max_pool2d(x, 2),
             "layer_norm": lambda x, w, b: ops.layer_norm(x, (x.shape[-1],), w, b),
             "batch_norm": lambda x, w, b: ops.batch_norm_train(x, w, b)[0],
-            "cross_entropy": ops.cross_entropy, "copy": lambda x: ops.copy(x) if hasattr(ops, "copy") else ops.positive(x),
+            "cross_entropy": ops.cross_entropy, "copy": lambda x: x * 1.0,  # a copy by name would be a view
         }  # fmt: skip
         operands = [there[name] for name in ("x", "w", "b", "labels") if name in there]
         return self._work(functions[op], operands, there.get("g"), len(operands) - ("labels" in there))

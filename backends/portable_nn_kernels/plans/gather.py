@@ -17,7 +17,6 @@ from .extremum import Steps
 from .lines import compute
 
 _BLOCK = 64  # SORT_BLOCK of gather.c
-_CPU_WORK = 4096  # elements below which a second group does not pay
 
 
 def index_error(op: str, size: int) -> ErrorWord:
@@ -40,10 +39,10 @@ def _launch(
 ) -> Launch:
     """Return a launch of `gather.c` over `count` elements, one work-item each, or over `tiles` groups."""
     cpu = profile.shape == "cpu"
-    group = 64 if cpu else min(256, profile.group_limit)
+    group = 64 if cpu else min(profile.size("gpu.gather.group"), profile.group_limit)
     groups = -(-count // group) if tiles is None else tiles
     if cpu:
-        groups = min(groups, max(1, min(4 * profile.units, -(-count // _CPU_WORK))))
+        groups = min(groups, max(1, min(4 * profile.units, -(-count // profile.size("cpu.gather.work")))))
     return Launch(name, "gather.c", (min(groups, 2**31 - 1),), (group,), tuple(args), (("WHAT", what), ("G", group), *defines))
 
 

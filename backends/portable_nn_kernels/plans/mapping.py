@@ -32,8 +32,6 @@ from .index_width import index_tag
 
 _ROW_MIN = 32  # below this inner length a row no longer fills a vector
 _GRID_MIN, _GRID_MAX = 8, 512  # lengths of rows that are taken some at a time
-_GPU_ITEMS = 4  # elements per work-item: enough loads in flight to hide latency
-_CPU_CHUNK = 4096  # elements below which a second group does not pay
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +126,7 @@ def map_launch(
     by_grid = not indexed and profile.shape == "cpu" and len(sizes) == 2 and _GRID_MIN <= inner < _GRID_MAX
     by_elements = not by_grid and (indexed or (rows > 1 and inner < _ROW_MIN))
     count = prod(sizes)
-    group = profile.vector if profile.shape == "cpu" else min(256, profile.group_limit)
+    group = profile.vector if profile.shape == "cpu" else min(profile.size("gpu.map.group"), profile.group_limit)
     kinds = tuple({0: "0", 1: "1"}.get(s[-1], "s") for s in strides)
     mapping = Mapping(
         tuple((a.name, TAGS[a.spec.dtype]) for a in inputs), tuple((a.name, TAGS[a.spec.dtype]) for a in outputs),
@@ -140,15 +138,15 @@ def map_launch(
     args += [s.arg for s in scalars]
     args += [Const("i64", a.start) for a in arrays if a.start]
     span = count if by_elements else inner
-    if by_grid:
-        workers = min(-(-count // _CPU_CHUNK), 4 * profile.units)
-        chunk = -(-rows // workers)
-    elif profile.shape == "cpu":
-        workers = min(-(-count // _CPU_CHUNK), 4 * profile.units)
-        chunk = -(-span // max(1, -(-workers // (1 if by_elements else rows))))
-        chunk = -(-chunk // group) * group
+    if profile.shape == "cpu":
+        workers = min(-(-count // profile.size("cpu.map.work")), profile.size("cpu.map.groups") * profile.units)
+        if by_grid:
+            chunk = -(-rows // workers)
+        else:
+            chunk = -(-span // max(1, -(-workers // (1 if by_elements else rows))))
+            chunk = -(-chunk // group) * group
     else:
-        chunk = group * _GPU_ITEMS
+        chunk = group * profile.size("gpu.map.items")
     parts = -(-(rows if by_grid else span) // chunk)
     tiles = parts if by_elements or by_grid else parts * rows
     groups = tiles if profile.shape == "gpu" else min(tiles, max(1, workers))

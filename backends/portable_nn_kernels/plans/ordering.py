@@ -19,12 +19,8 @@ from .gather import dense, index_error
 from .index_width import fits
 from .lines import Line, Lines, lines
 
-_BLOCK = 2048  # keys a work-group sorts in local memory
 _SELECT = 32, 128  # up to so many are kept in order while a CPU reads on: always; where they are few of many
-_CPU_WORK = 256  # elements below which a second group does not pay
 _CPU_PART = 8192  # elements of a block below which a CPU does not cut a line
-_GPU_CHUNK = 16  # merged keys of a work-item
-_CPU_CHUNK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,7 @@ def _defines(dtype: DType, descending: bool) -> tuple[list[tuple[str, Define]], 
 def _groups(count: int, group: int, work: int, profile: Profile) -> int:
     """Return how many groups share `count` items, which read or write `work` elements."""
     tiles = -(-count // group)
-    return min(tiles, max(1, min(4 * profile.units, -(-work // _CPU_WORK)))) if profile.shape == "cpu" else min(tiles, 2**31 - 1)
+    return min(tiles, max(1, min(4 * profile.units, -(-work // profile.size("cpu.order.work"))))) if profile.shape == "cpu" else min(tiles, 2**31 - 1)
 
 
 def _strides(found: Lines) -> list[tuple[str, Define]]:
@@ -70,7 +66,7 @@ def _width(found: Lines, keep: int, key: DType, profile: Profile) -> tuple[int, 
     """Return the length of a block, and whether a CPU selects instead of sorting."""
     n = found.length
     if profile.shape == "gpu":
-        block = _BLOCK
+        block = profile.size("gpu.order.block")
         while block * (key.itemsize + 4) > profile.local_bytes:
             block //= 2
         return min(n, block), False
@@ -132,7 +128,7 @@ def order_launches(steps: Steps, x: Spec, ref: Ref, axis: int, targets: Targets,
     if final:
         return None
     group = 1 if cpu else 64
-    chunk = _CPU_CHUNK if cpu else _GPU_CHUNK
+    chunk = profile.size("cpu.order.chunk" if cpu else "gpu.order.chunk")
     if blocks > 1:
         others = steps.reserve(Spec((count, n), key)), steps.reserve(Spec((count, n), place))
     while width < n:

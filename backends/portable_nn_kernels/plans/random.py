@@ -12,7 +12,6 @@ from . import plans
 from .copies import copy_launch
 from .mapping import Operand, ScalarArg, map_launch
 
-_CPU_BLOCKS = 1024  # blocks of four words below which a second group does not pay
 _KEPT = {"f32": 24, "f16": 11, "bf16": 8, "f64": 53}
 
 
@@ -26,8 +25,8 @@ def _draw(
     number = {"BITS": "u32", "BERNOULLI": "i32"}.get(kind, "f64" if y.dtype == float64 else "f32")
     per = 2 if y.dtype == float64 and kind in ("UNIFORM", "NORMAL") else 4
     blocks = -(-y.size // per)
-    group = 64 if profile.shape == "cpu" else min(256, profile.group_limit)
-    wanted = min(-(-blocks // _CPU_BLOCKS), 4 * profile.units) if profile.shape == "cpu" else -(-blocks // group)
+    group = 64 if profile.shape == "cpu" else min(profile.size("gpu.random.group"), profile.group_limit)
+    wanted = min(-(-blocks // profile.size("cpu.random.blocks")), 4 * profile.units) if profile.shape == "cpu" else -(-blocks // group)
     groups = max(1, min(wanted, 2**31 - 1))
     each = -(-blocks // groups)
     chunk = -(-each // group) * group

@@ -13,9 +13,6 @@ from .copies import fill_launch
 from .lines import SHORT, Line, lines
 from .reduction import DTYPE_OF, acc_tag
 
-_CPU_WORK = 4096  # elements below which a second group does not pay
-_PER = 8  # elements a work-item of a group sums
-_LEAST = 8192  # elements of a part
 _CPU_UNITS = 4  # parts read x twice: fewer units gain nothing
 
 
@@ -36,10 +33,10 @@ def cumulative_sum(call: Call, profile: Profile) -> Plan:
     shared = not cpu and length >= SHORT and (unit or count < 64)
     if shared:
         group = 64 if length < 1024 else min(256, profile.group_limit)
-        workers, wanted, least = count, 4 * profile.units, _LEAST
+        workers, wanted, least = count, 4 * profile.units, profile.size("gpu.scan.part")
     elif cpu:
         group = profile.vector if dense and not unit else 1
-        workers, wanted, least = -(-count // group), 2 * profile.units if profile.units >= _CPU_UNITS else 1, 4 * _LEAST
+        workers, wanted, least = -(-count // group), 2 * profile.units if profile.units >= _CPU_UNITS else 1, profile.size("cpu.scan.part")
     else:
         group = 64
         workers, wanted, least = count, 128 * profile.units, 512
@@ -47,7 +44,7 @@ def cumulative_sum(call: Call, profile: Profile) -> Plan:
     part = -(-length // parts)
     parts = -(-length // part)
     tag = acc_tag(y.dtype)
-    per = _PER if shared else 0
+    per = profile.size("gpu.scan.per") if shared else 0
 
     def launch(
         source: Ref, kinds: tuple[str, str], base: tuple[Ref, ...], target: Ref, sizes: tuple[int, int, int], steps: tuple[Const, ...],
@@ -55,7 +52,7 @@ def cumulative_sum(call: Call, profile: Profile) -> Plan:
     ) -> Launch:  # fmt: skip
         defines: tuple[tuple[str, Define], ...] = (("T", kinds[0]), ("Y", kinds[1]), ("A", tag), ("G", group), ("PER", per), *flags)
         tiles = sizes[0] * cut[0] if shared else -(-sizes[0] * cut[0] // group)
-        groups = min(tiles, max(1, min(4 * profile.units, -(-sizes[0] * sizes[2] // _CPU_WORK)))) if cpu else tiles
+        groups = min(tiles, max(1, min(4 * profile.units, -(-sizes[0] * sizes[2] // profile.size("cpu.scan.work"))))) if cpu else tiles
         args: list[Arg] = [source, *base, target, *(Const("i64", v) for v in sizes), *steps, *(Const("i64", v) for v in (initial, *cut))]
         return Launch("pnn_scan_groups" if shared else "pnn_scan_lines", "scan.c", (min(groups, 2**31 - 1),), (group,), tuple(args), defines)
 

@@ -19,7 +19,6 @@ from .index_width import fits
 from .ordering import Targets, order_launches
 
 _REDUCE = {"sum": 0, "mean": 1, "amax": 2, "amin": 3}
-_CPU_WORK = 1024  # elements below which a second group does not pay
 
 
 def scatter_plan(
@@ -62,9 +61,9 @@ def scatter_plan(
     args += [Const("i64", v) for v in (y.size, y.shape[axis], n, inner, 0 if once else n)]
     args += [Const(tag, alpha), index_error(call.op, y.shape[axis])]
     cpu = profile.shape == "cpu"
-    group = profile.vector if cpu else min(256, profile.group_limit)
+    group = profile.vector if cpu else min(profile.size("gpu.scatter.group"), profile.group_limit)
     tiles = -(-y.size // group)
-    groups = min(tiles, max(1, min(4 * profile.units, -(-(y.size + source[0].size) // _CPU_WORK)))) if cpu else min(tiles, 2**31 - 1)
+    groups = min(tiles, max(1, min(4 * profile.units, -(-(y.size + source[0].size) // profile.size("cpu.scatter.work"))))) if cpu else min(tiles, 2**31 - 1)
     steps.launches.append(Launch("pnn_scatter", "scatter.c", (groups,), (group,), tuple(args), (("G", group), *defines)))
     return steps.plan()
 

@@ -21,9 +21,9 @@ _GPU_TILE, _GPU_ROWS = 32, 8
 _FEW = 4  # a contiguous axis this short (RGB) gets a flat tile
 
 
-def _tile(ni: int, nj: int, itemsize: int) -> tuple[int, int]:
-    """Return the CPU tile (along x's and along y's contiguous axis): a cache line or 16 elements on each side."""
-    line = max(16, 64 // itemsize)
+def _tile(ni: int, nj: int, itemsize: int, line: int) -> tuple[int, int]:
+    """Return the CPU tile (along x's and along y's contiguous axis): a cache line or `line` elements on each side."""
+    line = max(line, 64 // itemsize)
     if nj <= _FEW:
         return 4 * line, _FEW
     return (_FEW, 4 * line) if ni <= _FEW else (line, line)
@@ -52,7 +52,7 @@ def transpose_launch(
     args: list[Arg] = [source_ref, target_ref]
     numbers = [source_start, target_start, ni, nj, xs[j], ys[i], *sizes_outer[1:], *x_outer, *y_outer]
     tag = TAGS[source.dtype]
-    ti, tj = (_GPU_TILE, _GPU_TILE) if gpu else _tile(ni, nj, source.dtype.itemsize)
+    ti, tj = (_GPU_TILE, _GPU_TILE) if gpu else _tile(ni, nj, source.dtype.itemsize, profile.size("cpu.transpose.line"))
     tiles = -(-ni // ti) * -(-nj // tj) * prod(sizes_outer)
     if gpu:
         args += [Const("i64", n) for n in numbers]
