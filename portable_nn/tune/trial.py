@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import exp, log
 from time import perf_counter
 from typing import Any
@@ -110,8 +111,7 @@ class Trial:
             scale = largest(given.arrays())
             for number, (got, wanted, spec) in enumerate(zip(outputs, truth, entry.call.outputs, strict=False)):
                 compare(f"{op.name} output {number}", self.backend.to_numpy(got), wanted, spec, terms, scale, op.name)
-            operands = _operands(op, there, entry)
-            runs.append(lambda entry=entry, operands=operands: entry.run(operands))
+            runs.append(partial(entry.run, _operands(op, there, entry)))
             plans.append(plan(op, entry.call) if plan else None)
         return runs, plans
 
