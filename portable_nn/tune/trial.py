@@ -102,7 +102,8 @@ class Trial:
                         check_op(op, sample, dtype, self.backend)
                     except SkipTest:
                         continue
-        runs, plans = [], []
+        runs: list[Run] = []
+        plans: list[Any] = []
         plan = getattr(self.backend, "plan", None)
         for op, given, there, truth in zip(self.ops, self.given, self.placed, self.truths, strict=True):
             with use_backend(self.backend):
