@@ -96,7 +96,7 @@ class Trainer:
 
         with tempfile.TemporaryDirectory() as folder:
             try:
-                return fit(TrainConfig(backend=name, epochs=1, out=f"{folder}/run"))
+                return fit(config=TrainConfig(backend=name, epochs=1, out=f"{folder}/run"))
             except PortableNNError as error:
                 raise Skip(str(error)) from error
 

@@ -34,5 +34,5 @@ def add_use(parser: argparse.ArgumentParser) -> None:
     """Add what eval and predict share: ``--best`` and ``--tta``."""
     from ..train.views import VIEWS
 
-    parser.add_argument("--best", action="store_true", help="the model with the best reading of the test set, in place of the last")
+    parser.add_argument("--best", action="store_true", help="the model with the best reading of the validation set, in place of the last")
     parser.add_argument("--tta", choices=tuple(VIEWS), help="views of each image that are averaged")

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
     config = from_arguments(options)
     with use_backend(choose_backend(config)):
-        train, _ = load_data(config)
+        train = load_data(config).train
         normalisation = measure_normalisation(train.images)
         pipeline = make_augmentation(config, normalisation, len(train.classes))
         path = draw(pipeline, normalisation, train, Path(options.picture), config.seed)

@@ -36,12 +36,19 @@ def run(options: argparse.Namespace) -> int:
             raise ArgumentError("--config was given with --resume, but a resumed run keeps its own settings; leave it out")
         given = {name: value for name, value in vars(options).items() if name in FIELDS}
         result = fit(resume=options.resume, progress=progress, **given)
-    assert isinstance(result.evaluation, Evaluation)  # what the settings name is labelled
-    wrong = int(result.evaluation.confusion.sum() - result.evaluation.confusion.trace())
-    total = int(result.evaluation.confusion.sum())
+    shares = "" if result.data_wait != result.data_wait else f"; waited for data {100 * result.data_wait:.1f} % of the time"
+    if result.augmentation is not None:
+        shares += f", augmentation took {100 * result.augmentation:.1f} % of a step"
     rate = "" if result.images_per_second != result.images_per_second else f", {result.images_per_second:,.0f} images/s"
-    print(f"test accuracy {100 * result.test_accuracy:.2f} % ({wrong} of {total} wrong)")
-    print(f"{result.steps} steps in {result.seconds:.1f} s{rate}, on {result.backend}: {result.device}")
+    for told, found in (
+        ("validation accuracy", result.valid if result.test is None else None),
+        ("test accuracy", result.test),
+        ("test accuracy of the epoch that validation chose", None if result.best_test is result.test else result.best_test),
+    ):
+        if isinstance(found, Evaluation):
+            total = int(found.confusion.sum())
+            print(f"{told} {100 * found.accuracy:.2f} % ({total - int(found.confusion.trace())} of {total} wrong)")
+    print(f"{result.steps} steps in {result.seconds:.1f} s{rate}, on {result.backend}: {result.device}{shares}")
     page = ["report.html"] if (result.folder / "report.html").is_file() else []
     names = ", ".join([*page, *(path.name for path in result.pictures), "metrics.csv", "model.safetensors", "best.safetensors"])
     print(f"report in {result.folder}: {names}")

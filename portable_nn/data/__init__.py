@@ -14,11 +14,11 @@ from .idx import read_idx_folder as read_idx_folder
 from .named import read_named as read_named
 from .npz import read_npz as read_npz
 from .published import PUBLISHED as PUBLISHED
+from .split import Splits as Splits
 from .split import load as load
+from .split import load_splits as load_splits
 from .split import stratified_split as stratified_split
 from .svhn import read_svhn as read_svhn
 from .transform import Normalisation as Normalisation
-from .transform import draw_shifts as draw_shifts
 from .transform import measure_normalisation as measure_normalisation
-from .transform import shift_images as shift_images
 from .vision import MissingExtraError as MissingExtraError

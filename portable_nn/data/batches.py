@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..core.errors import SettingError
 from .dataset import Dataset
 from .order import SHUFFLE, check_seed, random_order
-from .transform import Normalisation, draw_shifts, shift_images
+from .transform import Normalisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +43,15 @@ class Batches:
         A new order for each epoch, or the stored order.
     drop_last : bool
         Leave out the last batch of an epoch when it is smaller than B.
-    shift : int
-        Largest random move in pixels along each axis, 0 for none; drawn anew for each (seed, epoch, index).
     seed : int
-        Seed of order and shifts.
+        Seed of the order.
     dtype : dtype
         Float dtype of the batches.
 
     Raises
     ------
     SettingError
-        A batch size below 1 (or above N with `drop_last`), a negative shift or one as large as an image.
+        A batch size below 1, or above N with `drop_last`.
     """
 
     dataset: Dataset
@@ -61,7 +59,6 @@ class Batches:
     normalisation: Normalisation
     shuffle: bool = True
     drop_last: bool = False
-    shift: int = 0
     seed: int = 0
     dtype: DTypeLike = np.float32
 
@@ -73,11 +70,6 @@ class Batches:
             raise SettingError(
                 f"batch_size is {self.batch_size} with drop_last but {self.dataset.name} has {len(self.dataset)} "
                 "images, so no batch would be left; use a smaller batch_size or drop_last=False"
-            )
-        height, width = self.dataset.image_shape[1:]
-        if not 0 <= self.shift < min(height, width):
-            raise SettingError(
-                f"shift is {self.shift} but images are {height}x{width}; use 0 (none) to {min(height, width) - 1}"
             )
 
     def __len__(self) -> int:
@@ -106,10 +98,7 @@ class Batches:
             Batches `start` .. len(self)-1.
         """
         order = self.order(epoch)
-        shifts = draw_shifts(len(self.dataset), self.shift, self.seed, epoch) if self.shift else None
         for number in range(start, len(self)):
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
-            images = self.dataset.images[indices]
-            if shifts is not None:
-                images = shift_images(images, shifts[indices])
-            yield Batch(self.normalisation(images, self.dtype), self.dataset.labels[indices], indices)
+            images = self.normalisation(self.dataset.images[indices], self.dtype)
+            yield Batch(images, self.dataset.labels[indices], indices)

@@ -17,8 +17,8 @@ from .vision import require
 
 OnError = Literal["raise", "skip"]
 SUFFIXES = (".jpg", ".jpeg", ".png")
-TEST_FOLDERS = ("test", "val")
-EXPECTED = "<class>/<image>.jpg|jpeg|png, or train/<class>/<image> and test/<class>/<image> (or val/)"
+HELD_OUT = ("val", "test")
+EXPECTED = "<class>/<image>.jpg|jpeg|png, or train/<class>/<image> and val/<class>/<image>, test/<class>/<image>, or one of them"
 
 
 def read_image_folder(
@@ -29,14 +29,13 @@ def read_image_folder(
     on_error: OnError = "raise",
     workers: int | None = None,
     cache: str | Path | None = None,
-) -> tuple[Dataset, Dataset | None]:
+) -> tuple[Dataset, Dataset | None, Dataset | None]:
     """Read a folder of images by class.
 
     Parameters
     ----------
     folder : str or Path
-        Holds ``train/<class>/<image>`` and ``test/...`` (or ``val/...``; test wins when both are there), or
-        ``<class>/<image>``. Classes are numbered in the order of their sorted names. Hidden files and files other than
+        Holds ``train/<class>/<image>`` and ``val/...``, ``test/...`` or both, or ``<class>/<image>``. Classes are numbered in the order of their sorted names. Hidden files and files other than
         .jpg, .jpeg and .png are left out.
     size : int or (int, int), optional
         H = W, or (H, W), to scale every image to, as in `read_image`. None demands that all have one size.
@@ -54,8 +53,8 @@ def read_image_folder(
     -------
     train : Dataset
         Images (N, C, H, W) uint8, sorted by class and file name.
-    test : Dataset or None
-        None when the folder has no test part: the caller splits.
+    valid, test : Dataset or None
+        What is in ``val/`` and ``test/``; None where the folder has no such part.
 
     Raises
     ------
@@ -75,25 +74,26 @@ def read_image_folder(
     name = folder.resolve().name
     if not (folder / "train").is_dir():
         classes = _class_names(folder)
-        return _read_tree(folder, classes, name, pair, channels, on_error, workers, cache), None
+        return _read_tree(folder, classes, name, pair, channels, on_error, workers, cache), None, None
     classes = _class_names(folder / "train")
     train = _read_tree(folder / "train", classes, name, pair, channels, on_error, workers, cache)
-    part = next((part for part in TEST_FOLDERS if (folder / part).is_dir()), None)
-    if part is None:
-        return train, None
-    unknown = sorted(set(_class_names(folder / part)) - set(classes))
-    if unknown:
-        raise DataError(
-            f"{folder / part}: has classes {unknown} that {folder / 'train'} lacks (it has {list(classes)}); "
-            "both must use the same class folders"
-        )
-    test = _read_tree(folder / part, classes, name, pair, channels, on_error, workers, cache)
-    if train.image_shape != test.image_shape:
-        raise DataError(
-            f"{folder}: train images have shape {train.image_shape} (C, H, W) but {part} images {test.image_shape}; "
-            "set an image size and channels to bring them to one shape"
-        )
-    return train, test
+    found: dict[str, Dataset] = {}
+    for part in HELD_OUT:
+        if not (folder / part).is_dir():
+            continue
+        unknown = sorted(set(_class_names(folder / part)) - set(classes))
+        if unknown:
+            raise DataError(
+                f"{folder / part}: has classes {unknown} that {folder / 'train'} lacks (it has {list(classes)}); "
+                "both must use the same class folders"
+            )
+        found[part] = _read_tree(folder / part, classes, name, pair, channels, on_error, workers, cache)
+        if train.image_shape != found[part].image_shape:
+            raise DataError(
+                f"{folder}: train images have shape {train.image_shape} (C, H, W) but {part} images {found[part].image_shape}; "
+                "set an image size and channels to bring them to one shape"
+            )
+    return train, found.get("val"), found.get("test")
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

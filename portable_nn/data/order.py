@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import SettingError
 
-SPLIT, SHUFFLE, SHIFT = 1, 2, 3
-"""Purposes: each has its own stream, so that shuffling and augmentation never share a word."""
+SPLIT, SHUFFLE, VALID = 1, 2, 3
+"""Purposes: each has its own stream, so that splits and shuffling never share a word."""
 
 LARGEST_SEED = 2**63 - 1
 
@@ -33,7 +33,7 @@ def random_words(count: int, seed: int, purpose: int, epoch: int = 0) -> NDArray
     seed, epoch : int
         Integers in 0 .. 2**63 - 1.
     purpose : int
-        `SPLIT`, `SHUFFLE` or `SHIFT`.
+        `SPLIT`, `SHUFFLE` or `VALID`.
 
     Returns
     -------

@@ -1,10 +1,14 @@
-"""Stratified splits, and `load`: one word or path in, a training set and a test set out."""
+"""Stratified splits, and `load` and `load_splits`: one word or path in, sets for training, validation and testing out.
+
+Over 250 lines: which sets come of which source is decided in one place.
+"""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +24,7 @@ from .idx import EXPECTED as IDX_EXPECTED
 from .idx import find_idx_files, read_idx_folder
 from .named import read_named
 from .npz import read_npz
-from .order import SPLIT, random_order
+from .order import SPLIT, VALID, random_order
 from .published import PUBLISHED
 from .svhn import find_svhn, read_svhn
 
@@ -31,11 +35,21 @@ SPECS = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Sets for training, validation (which chooses) and testing (which measures, once); None where there is none."""
+
+    train: Dataset
+    valid: Dataset | None
+    test: Dataset | None
+
+
 def stratified_split(
     labels: ArrayLike,
     fraction: float | None = None,
     counts: tuple[int, int] | None = None,
     seed: int = 0,
+    purpose: int = SPLIT,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split indices so that each class has its share, to the nearest image, on both sides.
 
@@ -49,6 +63,8 @@ def stratified_split(
         Exact sizes (training, test); their sum may be less than N.
     seed : int
         Which images go where; equal arguments give equal splits on every machine and NumPy version.
+    purpose : int
+        Of the stream of random words: splits of one set for several purposes do not share draws.
 
     Returns
     -------
@@ -80,7 +96,7 @@ def stratified_split(
     lowest = np.minimum(per_class, 1)
     test_counts = _apportion(per_class, test_total, lowest, per_class - lowest, "test")
     train_counts = _apportion(per_class, train_total, lowest, per_class - test_counts, "training")
-    order = random_order(total, seed, SPLIT)
+    order = random_order(total, seed, purpose)
     shuffled = labels[order]
     train, test = [], []
     for label in np.flatnonzero(per_class):
@@ -125,9 +141,30 @@ def _apportion(
     return shares
 
 
-def load(
+def load(spec: str | Path, **options: Any) -> tuple[Dataset, Dataset]:
+    """Load a training set, and the set that is held out: for testing, or, of a folder with no ``test/``, for validation.
+
+    Parameters
+    ----------
+    spec : str or Path
+    **options
+        As for `load_splits`, without `valid_fraction`.
+
+    Returns
+    -------
+    train, held_out : Dataset
+        With equal classes and image shapes.
+    """
+    made = load_splits(spec, valid_fraction=0.0, **options)
+    held_out = made.test or made.valid
+    assert held_out is not None
+    return made.train, held_out
+
+
+def load_splits(
     spec: str | Path,
     *,
+    valid_fraction: float = 0.1,
     test_fraction: float = 0.2,
     counts: tuple[int, int] | None = None,
     split_seed: int = 0,
@@ -136,8 +173,8 @@ def load(
     on_error: OnError = "raise",
     folder: str | Path | None = None,
     offline: bool = False,
-) -> tuple[Dataset, Dataset]:
-    """Load a training set and a test set.
+) -> Splits:
+    """Load sets for training, validation and testing.
 
     Parameters
     ----------
@@ -145,12 +182,15 @@ def load(
         A name (``"digits"``, or one of `PUBLISHED`, which is fetched when it is not there), a folder with IDX files,
         CIFAR's binary version or SVHN's files, a folder of images by class, or an .npz file. A path that is called like a
         data set is reached as ``"./digits"``.
+    valid_fraction : float
+        Part of the training set that is kept back for validation when the source has no validation set of its own;
+        0 for none. Every class has its share, and at least one image.
     test_fraction : float
-        Part that is split off for testing when the source has no test set of its own.
+        Part that is split off for testing when the source holds one set and no more.
     counts : (int, int), optional
         Exact (training, test) sizes of that split, instead of the fraction.
     split_seed : int
-        Seed of that split; apart from the seed of a run, so that runs with different seeds share their test set.
+        Seed of these splits; apart from the seed of a run, so that runs with different seeds share their sets.
     image_size, channels, on_error
         For image folders, see `read_image_folder`.
     folder : str or Path, optional
@@ -160,8 +200,8 @@ def load(
 
     Returns
     -------
-    train, test : Dataset
-        With equal classes and image shapes.
+    Splits
+        With equal classes and image shapes. Testing is None for a folder of images that has ``val/`` and no ``test/``.
 
     Raises
     ------
@@ -170,40 +210,69 @@ def load(
     MissingExtraError
         scikit-learn or Pillow is needed and not installed.
     """
-    train: Dataset
-    test: Dataset | None
-    if str(spec) == "digits":
-        train, test = read_digits(), None
-    elif str(spec) in PUBLISHED:
-        train, test = read_named(str(spec), folder, offline)
-    else:
-        path = Path(spec).expanduser()
-        if not path.exists():
-            raise DataError(_not_found(str(spec), path))
-        if path.is_file():
-            if path.suffix.lower() != ".npz":
-                raise DataError(f"{path}: found a file of {path.stat().st_size} bytes; expected {SPECS}")
-            train, test = read_npz(path)
-        elif find_idx_files(path):
-            train, test = read_idx_folder(path)
-        elif (kind := find_cifar(path)) is not None:
-            train, test = read_cifar(path, kind)
-        elif find_svhn(path):
-            train, test = read_svhn(path)
-        elif any(entry.is_dir() for entry in path.iterdir()):
-            _refuse_caches(path)
-            train, test = read_image_folder(path, size=image_size, channels=channels, on_error=on_error, cache=data_folder(folder) / "decoded")
-        else:
-            names = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "an empty folder"
-            raise DataError(f"{path}: found {names}; expected {IDX_EXPECTED}, or {FOLDER_EXPECTED}")
+    train, valid, test = _read(spec, image_size, channels, on_error, folder, offline)
     check_every_class(train)
-    if test is None:
+    if test is None and valid is None:
         whole = train
         chosen = None if counts is not None else test_fraction
         train, test = (whole.subset(part) for part in stratified_split(whole.labels, chosen, counts, split_seed))
         how = f"{whole.source}, stratified split {len(train)}/{len(test)} with seed {split_seed}"
         train, test = replace(train, source=how), replace(test, source=how)
-    return train, test
+    if valid is None and valid_fraction:
+        train, valid = _keep_back(train, valid_fraction, split_seed)
+    return Splits(train, valid, test)
+
+
+def _keep_back(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Split a validation set off a training set."""
+    if not 0.0 < fraction < 1.0:
+        raise SettingError(f"split: valid_fraction is {fraction} but a number in [0, 1) is needed, such as 0.1")
+    lone = np.flatnonzero(whole.counts == 1)
+    if lone.size:
+        raise DataError(
+            f"{whole.name}: class {whole.classes[lone[0]]!r} has a single training image, so none can be kept back for validation; "
+            "add images, or train without a validation set (--valid-fraction 0)"
+        )
+    count = max(round(len(whole) * fraction), int((whole.counts > 0).sum()))
+    parts = stratified_split(whole.labels, counts=(len(whole) - count, count), seed=seed, purpose=VALID)
+    train, valid = (whole.subset(part) for part in parts)
+    how = f"{whole.source}, {len(valid)} of {len(whole)} training images kept back for validation (stratified, seed {seed})"
+    return replace(train, source=how), replace(valid, source=how)
+
+
+def _read(
+    spec: str | Path, image_size: int | tuple[int, int] | None, channels: int | None, on_error: OnError,
+    folder: str | Path | None, offline: bool,
+) -> tuple[Dataset, Dataset | None, Dataset | None]:  # fmt: skip
+    """Return what the source holds for training, validation and testing."""
+    valid: Dataset | None = None
+    test: Dataset | None
+    if str(spec) == "digits":
+        return read_digits(), None, None
+    if str(spec) in PUBLISHED:
+        train, test = read_named(str(spec), folder, offline)
+        return train, None, test
+    path = Path(spec).expanduser()
+    if not path.exists():
+        raise DataError(_not_found(str(spec), path))
+    if path.is_file():
+        if path.suffix.lower() != ".npz":
+            raise DataError(f"{path}: found a file of {path.stat().st_size} bytes; expected {SPECS}")
+        train, test = read_npz(path)
+    elif find_idx_files(path):
+        train, test = read_idx_folder(path)
+    elif (kind := find_cifar(path)) is not None:
+        train, test = read_cifar(path, kind)
+    elif find_svhn(path):
+        train, test = read_svhn(path)
+    elif any(entry.is_dir() for entry in path.iterdir()):
+        _refuse_caches(path)
+        cache = data_folder(folder) / "decoded"
+        train, valid, test = read_image_folder(path, size=image_size, channels=channels, on_error=on_error, cache=cache)
+    else:
+        names = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "an empty folder"
+        raise DataError(f"{path}: found {names}; expected {IDX_EXPECTED}, or {FOLDER_EXPECTED}")
+    return train, valid, test
 
 
 def _refuse_caches(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From stored pixels to what a model sees: normalisation by the training set, and a small random shift."""
+"""From stored pixels to what a model sees: normalisation by the training set."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..core.errors import DataError, SettingError
+from ..core.errors import DataError
 from .dataset import check_images
-from .order import SHIFT, random_words
 
 
 @dataclass(frozen=True)
@@ -98,57 +97,3 @@ def measure_normalisation(images: NDArray[Any]) -> Normalisation:
         mean.append(m)
         std.append(s if s > 1e-12 * max(1.0, abs(m)) else 1.0)
     return Normalisation(tuple(mean), tuple(std))
-
-
-def draw_shifts(count: int, shift: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Draw how far each image of a data set moves in one epoch.
-
-    Parameters
-    ----------
-    count : int
-        Number of images N.
-    shift : int
-        Largest move in pixels along each axis.
-    seed, epoch : int
-        Row i depends on (seed, epoch, i) and `shift` only.
-
-    Returns
-    -------
-    ndarray, (N, 2) int64
-        Moves (down, right), each uniform in -shift .. shift.
-    """
-    words = random_words(count, seed, SHIFT, epoch)
-    halves = np.stack((words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)), axis=1)
-    return (halves % np.uint64(2 * shift + 1)).astype(np.int64) - shift
-
-
-def shift_images(images: NDArray[Any], shifts: NDArray[np.int64]) -> NDArray[Any]:
-    """Move each image by its own whole number of pixels; what comes in from outside is 0 (black).
-
-    Parameters
-    ----------
-    images : ndarray, (B, C, H, W)
-        Stored images, before normalisation.
-    shifts : ndarray, (B, 2) int64
-        Moves (down, right): y[b,c,h,w] = x[b, c, h - shifts[b,0], w - shifts[b,1]].
-
-    Returns
-    -------
-    ndarray, (B, C, H, W)
-        A new array of the same dtype.
-
-    Raises
-    ------
-    SettingError
-        A move as large as the image.
-    """
-    batch, _, height, width = images.shape
-    reach = int(np.abs(shifts).max(initial=0))
-    if reach >= min(height, width):
-        raise SettingError(f"shift: a move of {reach} pixels but images are {height}x{width}; use a smaller shift")
-    padded = np.pad(images, ((0, 0), (0, 0), (reach, reach), (reach, reach)))
-    rows = np.arange(height) + reach - shifts[:, :1]
-    columns = np.arange(width) + reach - shifts[:, 1:]
-    # Index arrays on either side of a slice put their axes first: (B, H, W, C).
-    picked = padded[np.arange(batch)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return np.ascontiguousarray(picked.transpose(0, 3, 1, 2))

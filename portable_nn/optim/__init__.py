@@ -8,6 +8,7 @@ from .leaves import weights_only as weights_only
 from .lion import Lion as Lion
 from .lion import lion as lion
 from .loss_scale import LossScale as LossScale
+from .loss_scale import counted_on_device as counted_on_device
 from .loss_scale import keep_if as keep_if
 from .muon import Muon as Muon
 from .muon import hidden_matrices as hidden_matrices

@@ -62,6 +62,11 @@ class LossScale:
         }
 
 
+def counted_on_device(state: Any) -> Any:
+    """Return the state of an optimiser with its step number as a 0-d array, so that `keep_if` takes back a step that was left out."""
+    return tree.map(lambda x: asarray(float(x)) if isinstance(x, int) else x, state)
+
+
 def keep_if(finite: Array, new: Any, old: Any) -> Any:
-    """Return `new` where `finite` holds and `old` elsewhere, leaf by leaf; leaves that are no arrays are taken from `new`."""
-    return tree.map(lambda a, b: ops.where(finite, a, b) if hasattr(a, "shape") else a, new, old)
+    """Return `new` where `finite` holds and `old` elsewhere, leaf by leaf; all must be arrays."""
+    return tree.map(lambda a, b: ops.where(finite, a, b), new, old)

@@ -10,6 +10,7 @@ holds it by name too. Each parameter takes one launch of an op of `ops.optim_ste
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -77,15 +78,20 @@ class Adam:
     decays: Decays | None = None
 
     def init(self, params: Any) -> State:
-        """Return zero averages and the step number 0."""
+        """Return zero averages and the step number 0; in its place a 0-d float array works too (see `counted_on_device`)."""
         return {"exp_avg": tree.map(ops.zeros_like, params), "exp_avg_sq": tree.map(ops.zeros_like, params), "step": 0}
 
     def update(self, params: Any, grads: Any, state: State, lr: float | None = None) -> tuple[Any, State]:
         """Return (params, state) one step on; `lr` in place of the optimiser's own."""
-        step = state["step"] + 1
         beta1, beta2 = (float(b) for b in self.betas)
+        step = state["step"]
+        if hasattr(step, "shape"):  # counted on the device, which alone knows of steps that overflowed
+            step = ops.add(step, 1.0)
+            corrections = tuple(ops.negative(ops.expm1(ops.multiply(step, math.log(b)))) if b else 1.0 for b in (beta1, beta2))
+        else:
+            step += 1
+            corrections = (1.0 - beta1**step, 1.0 - beta2**step)
         before = (plain_float(self.lr if lr is None else lr), beta1, beta2, float(self.eps))
-        corrections = (1.0 - beta1**step, 1.0 - beta2**step)
 
         def one(p: Any, d: float, g: Any, m: Any, v: Any) -> Any:
             return ops.adam_step(p, g, m, v, *before, d, *corrections, decoupled=self.decoupled)

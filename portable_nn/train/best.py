@@ -13,7 +13,7 @@ from .records import Row
 
 @dataclass(frozen=True)
 class Reading:
-    """The test of one epoch (from 1): `value` of what is monitored, larger is better (a loss is negated)."""
+    """The measurement of one epoch (from 1): `value` of what is monitored, larger is better (a loss is negated)."""
 
     epoch: int
     step: int
@@ -21,8 +21,8 @@ class Reading:
 
 
 def readings(rows: Sequence[Row], monitor: str) -> list[Reading]:
-    """Return the tests among the rows of metrics, in order; an epoch that was tested again counts once."""
-    name, sign = f"test_{monitor}", -1.0 if monitor == "loss" else 1.0
+    """Return the readings of a column such as ``valid_accuracy``, in order; an epoch that was measured again counts once."""
+    name, sign = monitor, -1.0 if monitor.endswith("_loss") else 1.0
     found = {}
     for row in rows:
         value = row.get(name)

@@ -170,6 +170,11 @@ def load_into(model: Module, weights: Arrays, path: Path) -> Module:
     return loaded.to()
 
 
+def load_weights(model: Module, path: Path) -> Module:
+    """Return the model with the weights that `write_model` wrote; raises `RunError` naming the file."""
+    return load_into(model, _read(path)[0], path)
+
+
 def write_model(run: Path, model: Module, info: ModelInfo, name: str = MODEL) -> Path:
     """Write `model.safetensors` of a run folder, or another file of it, with PyTorch's names."""
     path = run / name
@@ -187,7 +192,7 @@ def read_model(run: str | Path, model: Module | None = None, *, best: bool = Fal
     model : Module, optional
         For a model that is not in `portable_nn.models`: one made with the settings of training.
     best : bool
-        Of a run folder, the model with the best reading of the test set in place of the last.
+        Of a run folder, the model with the best reading of the validation set in place of the last.
 
     Returns
     -------

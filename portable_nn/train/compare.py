@@ -10,7 +10,7 @@ from typing import Any
 from ..core.errors import RunError
 from .config import FIELDS, TrainConfig, load_config
 from .pages.chart import Series, chart
-from .pages.html import escape, number, page, percent, section, table
+from .pages.html import DASH, escape, number, page, percent, section, table
 from .pages.run import column
 from .records import Row, read_metrics, write_bytes
 from .summary import read_summary
@@ -18,7 +18,7 @@ from .summary import read_summary
 BORING = ("out", "log_every", "eval_batch_size", "prefetch", "report", "tensorboard")
 """Settings that change no result: where files go, and what is written."""
 
-HEAD = ("run", "test accuracy", "best", "in epoch", "test loss", "epochs", "steps", "seconds", "images/s", "device")
+HEAD = ("run", "valid accuracy", "best", "in epoch", "test accuracy", "of best", "test loss", "epochs", "steps", "seconds", "images/s", "device")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,16 +66,20 @@ def cells(run: Compared) -> list[str]:
     """Return what a run came to, in the columns of `HEAD`; of one that has not finished, as far as it got."""
     result = run.result
     if result is None:
-        _, tests = column(run.rows, "test_accuracy")
-        _, losses = column(run.rows, "test_loss")
-        last = run.rows[-1] if run.rows else {}
+        watched = "valid" if any("valid_loss" in row for row in run.rows) else "test"
+        _, found = column(run.rows, f"{watched}_accuracy")
+        _, losses = column(run.rows, f"{watched}_loss")
+        last, right = run.rows[-1] if run.rows else {}, (percent(found[-1] if found else None), percent(max(found, default=None)))
+        # Without a validation set, the test set is what chooses: its figures stand where those of choosing stand.
         return [
-            f"{run.name} (not finished)", percent(tests[-1] if tests else None), percent(max(tests, default=None)), "",
-            number(losses[-1] if losses else None), str(len(losses)), str(last.get("step", 0)), number(last.get("seconds"), ",.1f"), "", "",
+            f"{run.name} (not finished)", right[0] if watched == "valid" else DASH, right[1], "",
+            right[0] if watched == "test" else DASH, DASH, number(losses[-1] if losses and watched == "test" else None), str(len(losses)),
+            str(last.get("step", 0)), number(last.get("seconds"), ",.1f"), "", "",
         ]  # fmt: skip
     best = result["best"]
     return [
-        run.name, percent(result["test_accuracy"]), percent(best["test_accuracy"]), str(best["epoch"]), number(result["test_loss"]),
+        run.name, percent(result.get("valid_accuracy")), percent(best.get(f"{result['watched']}_accuracy")), str(best["epoch"]),
+        percent(result.get("test_accuracy")), percent(best.get("test_accuracy")), number(result.get("test_loss")),
         str(result["epochs"]), str(result["steps"]), number(result["seconds"], ",.1f"), number(result["images_per_second"], ",.0f"),
         f"{result['backend']}: {result['device']}",
     ]  # fmt: skip
@@ -107,9 +111,12 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def curves(runs: Sequence[Compared]) -> str:
     """Return charts with a line per run."""
     made = []
-    for name, title, scale, unit in (("test_accuracy", "Test accuracy", 100.0, "%"), ("test_loss", "Test loss", 1.0, ""), ("train_loss", "Training loss", 1.0, "")):
+    for name, title, scale, unit in (
+        ("valid_accuracy", "Validation accuracy", 100.0, "%"), ("valid_loss", "Validation loss", 1.0, ""),
+        ("test_accuracy", "Test accuracy", 100.0, "%"), ("test_loss", "Test loss", 1.0, ""), ("train_loss", "Training loss", 1.0, ""),
+    ):  # fmt: skip
         series = [Series(run.name, *column(run.rows, name, scale), colour=i) for i, run in enumerate(runs)]
-        series = [s for s in series if len(s.x)]
+        series = [s for s in series if len(s.x) > (name.startswith("test"))]  # measured once at the end, it is no curve
         if series:
             made.append(f"<figure>{chart(title, series, 'step', unit, log_y='loss' in name and all(v > 0 for s in series for v in s.y))}</figure>")
     return f'<div class="charts">{"".join(made)}</div>' if made else ""

@@ -49,7 +49,10 @@ class TrainConfig:
     data_folder: str | None = setting(None, "where named data sets lie and are fetched to, as torchvision has them; none: a cache folder")
     offline: bool = setting(False, "fetch nothing; say which file goes where")
     test_fraction: float = setting(0.2, "part split off for testing when the data has no test set of its own")
-    split_seed: int = setting(0, "seed of that split; apart from seed, so that runs share their test set")
+    valid_fraction: float = setting(
+        0.1, "part of the training set kept back for validation, which chooses the best model; 0: none, and the test set chooses"
+    )
+    split_seed: int = setting(0, "seed of these splits; apart from seed, so that runs share their sets")
     image_size: int | None = setting(None, "height and width that images in a folder are scaled to; none: as they are")
     channels: int | None = setting(
         None, "channels that images in a folder are converted to: 1, 3, or none: as they are"
@@ -61,7 +64,6 @@ class TrainConfig:
     batch_size: int = setting(32, "images per training step")
     eval_batch_size: int = setting(256, "images per evaluation step; changes speed and memory, not results")
     drop_last: bool = setting(True, "leave out an epoch's last batch when it is smaller than batch_size")
-    shift: int = setting(0, "largest random move of a training image in pixels along each axis; 0: none")
     augment: str = setting("", "augmentations on the device, in order, such as flip,crop:4; `portable-nn show-augment` draws them")
     mixup: float = setting(0.0, "alpha of mixup, 0: none")
     cutmix: float = setting(0.0, "alpha of cutmix, 0: none; with both, each step takes one of them")
@@ -87,10 +89,10 @@ class TrainConfig:
     tta: str = setting("none", "test on several views of each image and average: flip, shift (by a pixel), flip+shift", VIEWS)
     patience: int | None = setting(None, "epochs without improvement after which the run stops; none: never")
     min_delta: float = setting(0.0, "smallest change of what is monitored that counts as improvement")
-    monitor: str = setting("accuracy", "reading of the test set that chooses the best model and stops early", MONITORS)
+    monitor: str = setting("accuracy", "reading of the validation set that chooses the best model and stops early", MONITORS)
     keep_best: int = setting(1, "how many of the best models to keep beside the last")
     capture: bool = setting(True, "record the step once and replay it, fused and planned; the numbers are the same without")
-    seed: int = setting(0, "seed of weights, order and shifts")
+    seed: int = setting(0, "seed of weights, order and draws")
     prefetch: int = setting(2, "batches made ready ahead of the step by a thread; 0: none, they are made in between")
     out: str | None = setting(None, "run folder to make; none: the next free one under runs/")
     log_every: int = setting(10, "steps from one line of training metrics to the next; each waits for the device")
@@ -108,7 +110,7 @@ class TrainConfig:
         self._check("image_size", self.image_size is None or self.image_size >= 1, f"{positive}, or none,")
         self._check("channels", self.channels in (None, 1, 3), "1 (grey), 3 (RGB), or none")
         self._check("test_fraction", 0 < self.test_fraction < 1, "a number between 0 and 1")
-        self._check("shift", self.shift >= 0, "an integer of at least 0")
+        self._check("valid_fraction", 0 <= self.valid_fraction < 1, "a number in [0, 1)")
         parse(self.augment)
         for name in ("mixup", "cutmix"):
             self._check(name, getattr(self, name) >= 0, "a number of at least 0")
@@ -136,11 +138,6 @@ class TrainConfig:
         for name in ("out", "backend", "device", "data_folder", "pretrained"):
             value = getattr(self, name)
             self._check(name, value is None or bool(value.strip()), "a non-empty text, or none,")
-        if self.image_size is not None and self.shift >= self.image_size:
-            raise SettingError(
-                f"settings: shift is {self.shift} and image_size is {self.image_size} but a shift must be smaller than "
-                "the image; lower shift"
-            )
 
     def _check(self, name: str, good: bool, needed: str) -> None:
         if not good:

@@ -1,4 +1,4 @@
-"""The run around the step: epochs, logging, tests, checkpoints, and what a stopped run needs to go on.
+"""The run around the step: epochs, logging, measuring, checkpoints, and what a stopped run needs to go on.
 
 A run can stop between any two steps. Everything random depends on (seed, epoch) or (seed, step), so a run that goes
 on from a checkpoint takes the same steps as one that never stopped, to the last bit on the same backend. Over 250 lines,
@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..api import asarray
 from ..core import random
@@ -25,7 +25,7 @@ from ..nn import count_params
 from .ahead import Ahead
 from .best import epochs_without_improvement, keep_best, ranked, readings
 from .callbacks import Callback
-from .checkpoint import ModelInfo, Position, write_checkpoint, write_model
+from .checkpoint import BEST, ModelInfo, Position, load_weights, write_checkpoint, write_model
 from .config import TrainConfig
 from .diagnosis import diagnose
 from .evaluation import Evaluation
@@ -34,7 +34,7 @@ from .pages.run import write_page
 from .progress import Logged, Progress
 from .records import MetricsWriter, Row, read_metrics
 from .report import write_predictions, write_report
-from .setup import Parts
+from .setup import PARTS, Part, Parts
 from .step import TrainState, accumulated_step, read_loss, train_step
 from .stepper import Stepper
 from .summary import write_details, write_summary
@@ -53,8 +53,10 @@ class Result:
         The trained model, on the backend it was trained on; with `ema`, of averaged weights.
     info : ModelInfo
         How to make the model, and how to prepare images for it.
-    evaluation : Evaluation or Measurement
-        Of the test set, after the last epoch.
+    valid, test : Evaluation or Measurement, optional
+        Of the last model on the validation and on the test set; None where there is no such set.
+    best_test : Evaluation or Measurement, optional
+        Of the best model, which the validation set chose, on the test set.
     folder : Path
         The run folder: config.json, metrics.csv and .jsonl, checkpoint, model and best .safetensors, report.html, ...
     pictures : tuple of Path
@@ -69,13 +71,17 @@ class Result:
         Of training in this process, without its first step, which builds programs; NaN when there was no other.
     data_wait : float
         Part of that time in which the step waited for batches.
+    augmentation : float, optional
+        Part that augmentation took of a step whose ops were timed one by one; None without any, or without a report.
     history : list of dict
         The rows of metrics.jsonl.
     """
 
     model: Any
     info: ModelInfo
-    evaluation: Evaluation | Measurement
+    valid: Evaluation | Measurement | None
+    test: Evaluation | Measurement | None
+    best_test: Evaluation | Measurement | None
     folder: Path
     pictures: tuple[Path, ...]
     backend: str
@@ -84,12 +90,25 @@ class Result:
     seconds: float
     images_per_second: float
     data_wait: float
+    augmentation: float | None
     history: list[Row]
 
     @property
+    def valid_accuracy(self) -> float:
+        """Part of the validation images that were predicted right; NaN without such images, or without classes."""
+        return math.nan if self.valid is None else self.valid.accuracy
+
+    @property
     def test_accuracy(self) -> float:
-        """Part of the test images that were predicted right; NaN without classes."""
-        return self.evaluation.accuracy
+        """Part of the test images that were predicted right; NaN without such images, or without classes."""
+        return math.nan if self.test is None else self.test.accuracy
+
+    @property
+    def evaluation(self) -> Evaluation | Measurement:
+        """Of the test set where there is one, else of the validation set."""
+        found = self.test or self.valid
+        assert found is not None
+        return found
 
 
 class Run:
@@ -107,7 +126,7 @@ class Run:
         self.before = position.seconds
         self.key = random.key(config.seed)
         self.first_step = position.step
-        self.pause = 0.0  # seconds spent on tests and checkpoints, which are no training
+        self.pause = 0.0  # seconds spent on measuring and checkpoints, which are no training
         self.waited = 0.0  # seconds in which the step waited for batches
         self.images = 0  # trained on in this process
         self.clock: tuple[float, int, float] | None = None  # seconds, images, waited after the first step here, which built programs
@@ -123,9 +142,9 @@ class Run:
 
     @property
     def monitor(self) -> str:
-        """The reading of the test set that chooses the best model."""
-        asked = self.config.monitor
-        return asked if asked in self.parts.task.monitors else self.parts.task.monitors[0]
+        """The column of the metrics that chooses the best model."""
+        asked, known = self.config.monitor, self.parts.task.monitors
+        return f"{self.parts.watched}_{asked if asked in known else known[0]}"
 
     def stop_after_epoch(self, why: str) -> None:
         """End the run in good order when the epoch that runs, or the callback of one that ended, is done."""
@@ -140,10 +159,11 @@ class Run:
         """Train the epochs that are left, and report."""
         epochs, per_epoch = self.config.epochs, len(self.parts.train)
         evaluation: Evaluation | Measurement | None = None
-        parameters = count_params(self.state.model)
-        train, test = self.parts.train.dataset, self.parts.test.dataset
+        parameters, train = count_params(self.state.model), self.parts.train.dataset
+        held_out = {part: batches for part, batches in (("valid", self.parts.valid), ("test", self.parts.test)) if batches is not None}
+        sizes = "".join(f", {len(batches.dataset)} {PARTS[part]}" for part, batches in held_out.items())
         title = (
-            f"{self.config.model} ({parameters:,} parameters) on {train.name} ({len(train)} training, {len(test)} test images), "
+            f"{self.config.model} ({parameters:,} parameters) on {train.name} ({len(train)} training{sizes} images), "
             f"{self.backend.name}: {self.backend.device}"
         )
         self.progress.begin(title, epochs, self.steps_per_epoch, self.position.step)
@@ -154,7 +174,7 @@ class Run:
             for epoch in range(self.position.epoch, epochs):
                 self.train_epoch(epoch)
                 self.save(Position(self.state.step, epoch, per_epoch, self.seconds))
-                evaluation = self.test(epoch)
+                evaluation = self.measure(epoch)
                 self.tell("epoch", evaluation)
                 if self.is_enough(epoch):
                     break
@@ -163,7 +183,7 @@ class Run:
                     f"{self.folder}: has {self.position.epoch} epochs behind it and {epochs} were asked for; "
                     "nothing is left to do (give a larger --epochs)"
                 )
-            result = self.finish(evaluation)
+            result = self.finish(evaluation, epoch)
             self.tell("end", result)
             return result
         finally:
@@ -308,32 +328,46 @@ class Run:
         if self.stop.signum is not None:
             raise Interrupted(self.folder, self.state.step, self.stop.signum)
 
-    def test(self, epoch: int) -> Evaluation | Measurement:
-        """Compare the model with the test set, write the result down unless it was before an interruption, keep the best."""
+    def measure(self, epoch: int) -> Evaluation | Measurement:
+        """Compare the model with the watched set, write the result down and keep the best."""
         self.leave_if_asked()
-        start = time.perf_counter()
-        model = self.state.averaged()
-        evaluation = self.parts.task.test(model, self.parts.test, self.leave_if_asked)
-        logged = Logged(self.state.step, epoch + 1, self.seconds, evaluation.loss, evaluation.accuracy, self.rates()[0])
-        known = self.first_step == self.state.step and any(
-            row["step"] == self.state.step and row.get("test_loss") is not None for row in self.rows
-        )
-        if not known:
-            own = {f"test_{name}": value for name, value in getattr(evaluation, "metrics", {}).items()}
-            self.write(step=logged.step, epoch=epoch + 1, seconds=logged.seconds, test_loss=logged.loss, test_accuracy=logged.accuracy, **own)
+        start, seconds = time.perf_counter(), self.seconds
+        model, watched = self.state.averaged(), self.parts.watched
+        evaluation = self.parts.task.test(model, self.parts.held_out(watched), self.leave_if_asked)
+        self.record(watched, evaluation, epoch, seconds)
         keep_best(self.folder, model, self.parts.info, readings(self.rows, self.monitor), self.config.keep_best)
         self.pause += time.perf_counter() - start
-        self.progress.tested(logged)
+        self.progress.tested(
+            Logged(self.state.step, epoch + 1, self.seconds, evaluation.loss, evaluation.accuracy, self.rates()[0]), PARTS[watched]
+        )
         return evaluation
+
+    def record(self, part: Part, evaluation: Evaluation | Measurement, epoch: int, seconds: float) -> None:
+        """Write a row of what was measured, unless it was before an interruption."""
+        step = self.state.step
+        if self.first_step == step and any(row["step"] == step and row.get(f"{part}_loss") is not None for row in self.rows):
+            return
+        own = {"loss": evaluation.loss, "accuracy": evaluation.accuracy, **getattr(evaluation, "metrics", {})}
+        self.write(step=step, epoch=epoch + 1, seconds=seconds, **{f"{part}_{name}": value for name, value in own.items()})
+
+    def test(self, epoch: int, seconds: float) -> tuple[Evaluation | Measurement, Evaluation | Measurement]:
+        """Measure the last model and the best one on the test set, which nothing was chosen by."""
+        batches, last = self.parts.held_out("test"), self.state.averaged()
+        found = self.parts.task.test(last, batches, self.leave_if_asked)
+        self.record("test", found, epoch, seconds)
+        if ranked(readings(self.rows, self.monitor))[0].step == self.state.step:
+            return found, found
+        return found, self.parts.task.test(load_weights(last, self.folder / BEST), batches, self.leave_if_asked)
 
     def is_enough(self, epoch: int) -> bool:
         """Tell whether the run ends before its last epoch, because it no longer improves or a callback says so."""
         if self.config.patience is not None:
-            tests = readings(self.rows, self.monitor)
-            if epochs_without_improvement(tests, self.config.min_delta) >= self.config.patience:
-                best = ranked(tests)[0]
+            found = readings(self.rows, self.monitor)
+            if epochs_without_improvement(found, self.config.min_delta) >= self.config.patience:
+                best = ranked(found)[0]
+                part, _, name = self.monitor.partition("_")
                 self.stop_after_epoch(
-                    f"test {self.monitor} has not improved for {self.config.patience} epochs; the best was that of epoch {best.epoch}"
+                    f"{PARTS[cast(Part, part)]} {name} has not improved for {self.config.patience} epochs; the best was that of epoch {best.epoch}"
                 )
         if self.stopping is not None and epoch + 1 < self.config.epochs:
             self.progress.note(f"stopped early after epoch {epoch + 1}: {self.stopping}")
@@ -343,26 +377,37 @@ class Run:
         """Images per second, and the part of time waited for batches, in this process without its first step; NaN before another."""
         return _shares(self.clock, (self.seconds, self.images, self.waited))
 
-    def finish(self, evaluation: Evaluation | Measurement) -> Result:
+    def finish(self, evaluation: Evaluation | Measurement, epoch: int) -> Result:
         """Write what a finished run has beyond an interrupted one, and return its result."""
         seconds, (rate, wait) = self.seconds, self.rates()
+        valid: Evaluation | Measurement | None = None
+        test: Evaluation | Measurement | None = None
+        best_test: Evaluation | Measurement | None = None
+        if self.parts.watched == "test":
+            test = evaluation
+        else:
+            valid = evaluation
+            if self.parts.test is not None:
+                test, best_test = self.test(epoch, seconds)
         pictures: tuple[Path, ...] = ()
-        if isinstance(evaluation, Evaluation):
-            write_predictions(self.folder, self.parts.test.dataset, evaluation.predictions, evaluation.confidence)
+        part: Part = "valid" if test is None else "test"
+        shown = test or valid
+        if isinstance(shown, Evaluation):
+            write_predictions(self.folder, self.parts.held_out(part).dataset, shown.predictions, shown.confidence, PARTS[part])
             pictures = self.draw()
+        augmentation = write_details(self) if self.config.report else None
         result = Result(
-            self.state.averaged(), self.parts.info, evaluation, self.folder, pictures, self.backend.name, self.backend.device,
-            self.state.step, seconds, rate, wait, self.rows,
+            self.state.averaged(), self.parts.info, valid, test, best_test, self.folder, pictures, self.backend.name,
+            self.backend.device, self.state.step, seconds, rate, wait, augmentation, self.rows,
         )  # fmt: skip
         write_summary(self, result)
         if self.config.report:
-            write_details(self)
             write_page(self.folder)
         return result
 
     def draw(self) -> tuple[Path, ...]:
         """Draw the pictures, if matplotlib is there: a run of hours must not end in an error for want of it."""
-        title = f"{self.config.model} on {self.parts.test.dataset.name}, {self.backend.name}"
+        title = f"{self.config.model} on {self.parts.train.dataset.name}, {self.backend.name}"
         try:
             return tuple(write_report(self.folder, title))
         except MissingExtraError:

@@ -84,8 +84,9 @@ def find_lr(
     check_name(config.model)
     progress = progress or Silent()
     with use_backend(choose_backend(config)) as backend:
-        train, test = load_data(config)
-        parts = prepare(config, train, test, None, choose_task(train, None, None, config.label_smoothing, "none"))
+        sets = load_data(config)
+        train = sets.train
+        parts = prepare(config, sets, None, choose_task(train, None, None, config.label_smoothing, "none"))
         progress.begin(f"{config.model} on {train.name}, {backend.name}: {backend.device}: learning rates {low:g} to {high:g}", 1, steps, 0)
         try:
             rates, losses, diverged = _ramp(parts, config, low, high, steps, progress)

@@ -122,8 +122,8 @@ def profile_training(config: TrainConfig | None = None, *, steps: int = 10, **se
     config = TrainConfig(**{**(config or TrainConfig()).to_dict(), **settings})
     check_name(config.model)
     with use_backend(choose_backend(config)) as backend, TemporaryDirectory() as folder, MetricsWriter(Path(folder), None) as written:
-        train, test = load_data(config)
-        parts = prepare(config, train, test, None, choose_task(train, None, None, config.label_smoothing, "none"))
+        sets = load_data(config)
+        parts = prepare(config, sets, None, choose_task(sets.train, None, None, config.label_smoothing, "none"))
         run = Run(config, parts, Path(folder), backend, written, Silent(), Stop(), Position())
         run.warm_up()
         group = next(run.groups(0, 0))[1]

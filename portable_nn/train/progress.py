@@ -34,8 +34,8 @@ class Progress(Protocol):
         """Show a reading of the training loss."""
         ...
 
-    def tested(self, logged: Logged) -> None:
-        """Show the test result of an epoch."""
+    def tested(self, logged: Logged, part: str = "test") -> None:
+        """Show what the model came to after an epoch on the `part` that is held out: "validation" or "test"."""
         ...
 
     def note(self, text: str) -> None:
@@ -59,7 +59,7 @@ class Silent:
     def trained(self, logged: Logged) -> None:
         """Say nothing."""
 
-    def tested(self, logged: Logged) -> None:
+    def tested(self, logged: Logged, part: str = "test") -> None:
         """Say nothing."""
 
     def note(self, text: str) -> None:
@@ -88,21 +88,21 @@ class Lines(Silent):
             print(f"step {logged.step}: loss {logged.loss:.4f}, {logged.seconds:.1f} s", flush=True)
         self._last = logged
 
-    def tested(self, logged: Logged) -> None:
+    def tested(self, logged: Logged, part: str = "test") -> None:
         """Print the line of the epoch."""
-        print(_epoch_line(self._epochs, self._last, logged), flush=True)
+        print(_epoch_line(self._epochs, self._last, logged, part), flush=True)
 
     def note(self, text: str) -> None:
         """Print it."""
         print(text, flush=True)
 
 
-def _epoch_line(epochs: int, trained: Logged | None, tested: Logged) -> str:
+def _epoch_line(epochs: int, trained: Logged | None, tested: Logged, part: str) -> str:
     train = "" if trained is None else f"train loss {trained.loss:.4f}, "
     rate = "" if tested.images_per_second != tested.images_per_second else f", {tested.images_per_second:,.0f} images/s"
-    right = "" if tested.accuracy != tested.accuracy else f", test accuracy {100 * tested.accuracy:.2f} %"
+    right = "" if tested.accuracy != tested.accuracy else f", accuracy {100 * tested.accuracy:.2f} %"
     width = len(str(epochs))
-    return f"epoch {tested.epoch:{width}d}/{epochs}: {train}test loss {tested.loss:.4f}{right}{rate}, {tested.seconds:.1f} s"
+    return f"epoch {tested.epoch:{width}d}/{epochs}: {train}{part} loss {tested.loss:.4f}{right}{rate}, {tested.seconds:.1f} s"
 
 
 class Bar(Lines):
@@ -135,9 +135,9 @@ class Bar(Lines):
         rate = "" if logged.images_per_second != logged.images_per_second else f"  {logged.images_per_second:,.0f} images/s"
         self._bar.update(self._task, reading=f"loss {logged.loss:.4f}{rate}")
 
-    def tested(self, logged: Logged) -> None:
+    def tested(self, logged: Logged, part: str = "test") -> None:
         """Leave the line of the epoch above the bar."""
-        self._bar.console.print(_epoch_line(self._epochs, self._last, logged), highlight=False)
+        self._bar.console.print(_epoch_line(self._epochs, self._last, logged, part), highlight=False)
 
     def note(self, text: str) -> None:
         """Leave it above the bar."""

@@ -26,12 +26,14 @@ COLUMNS = (
     "lr",
     "train_loss",
     "train_accuracy",
+    "valid_loss",
+    "valid_accuracy",
     "test_loss",
     "test_accuracy",
     "images_per_second",
     "data_wait",
 )
-"""Columns of metrics.csv; a row may leave out any but the step. Metrics of one's own follow as ``test_<name>``."""
+"""Columns of metrics.csv; a row may leave out any but the step. Metrics of one's own follow as ``valid_<name>`` and ``test_<name>``."""
 
 JSONL, CSV = "metrics.jsonl", "metrics.csv"
 

@@ -21,7 +21,8 @@ from ..data.vision import require
 from .metrics import accuracy, class_metrics, confusion_matrix
 from .records import Row, atomic_path, read_metrics
 
-BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#5A5A5A"
+BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#5A5A5A"
+LABELS = {"train": "training", "valid": "validation", "test": "test"}
 SAMPLE_ROWS, SAMPLE_COLUMNS = 5, 8
 LARGEST_LABELLED = 20
 PREDICTIONS = "predictions.npz"
@@ -29,7 +30,7 @@ PREDICTIONS = "predictions.npz"
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What predictions.npz holds: N test results, and the S images that samples.png shows.
+    """What predictions.npz holds: N results on held-out images, and the S images that samples.png shows.
 
     Parameters
     ----------
@@ -39,8 +40,10 @@ class Predictions:
         Probability of the predicted class; NaN when it was not given.
     classes : tuple of str
         The K class names.
+    part : str
+        What is held out: "test" or "validation".
     sample_indices : ndarray, (S,) int64
-        Which test images the samples are, wrong ones first.
+        Which images the samples are, wrong ones first.
     sample_images : ndarray, (S, C, H, W)
         Their pixels as stored.
     """
@@ -49,25 +52,28 @@ class Predictions:
     predictions: NDArray[np.int64]
     confidence: NDArray[np.float32]
     classes: tuple[str, ...]
+    part: str
     sample_indices: NDArray[np.int64]
     sample_images: NDArray[Any]
 
 
 def write_predictions(
-    run: str | Path, dataset: Dataset, predictions: ArrayLike, confidence: ArrayLike | None = None
+    run: str | Path, dataset: Dataset, predictions: ArrayLike, confidence: ArrayLike | None = None, part: str = "test"
 ) -> Path:
-    """Record test results in the run folder, with the images that samples.png needs.
+    """Record results on held-out images in the run folder, with the images that samples.png needs.
 
     Parameters
     ----------
     run : str or Path
         The run folder.
     dataset : Dataset
-        The test set, N images.
+        The N images.
     predictions : array_like, (N,) int
         Predicted class numbers.
     confidence : array_like, (N,) float, optional
         Probability of the predicted class; orders the wrong ones, surest first.
+    part : str
+        What the images are: "test" or "validation".
 
     Returns
     -------
@@ -95,6 +101,7 @@ def write_predictions(
             predictions=predicted.astype(np.int64),
             confidence=sure,
             classes=np.array(dataset.classes),
+            part=np.array(part),
             sample_indices=chosen,
             sample_images=dataset.images[chosen],
         )
@@ -110,13 +117,13 @@ def read_predictions(run: str | Path) -> Predictions:
             arrays = {name: archive[name] for name in Predictions.__dataclass_fields__}
     except (OSError, EOFError, LookupError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(f"{path}: cannot be read ({error}); evaluate the run again to make it") from error
-    return Predictions(**{**arrays, "classes": tuple(str(name) for name in arrays["classes"])})
+    return Predictions(**{**arrays, "classes": tuple(str(name) for name in arrays["classes"]), "part": str(arrays["part"])})
 
 
 def _choose_samples(
     labels: NDArray[np.int64], predictions: NDArray[Any], confidence: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    """Wrong ones, surest first, then right ones spread evenly over the test set."""
+    """Wrong ones, surest first, then right ones spread evenly over the set."""
     room = SAMPLE_ROWS * SAMPLE_COLUMNS
     wrong = np.flatnonzero(labels != predictions)
     wrong = wrong[np.argsort(-np.nan_to_num(confidence[wrong]), kind="stable")][:room]
@@ -180,7 +187,7 @@ def draw_curves(rows: list[Row], title: str = "") -> Any:
     figure = _figure(9, 3.8)
     left, right = figure.subplots(1, 2)
     for axes, quantity, scale in ((left, "loss", 1.0), (right, "accuracy", 100.0)):
-        for part, colour, marker in (("train", BLUE, ""), ("test", VERMILLION, "o")):
+        for part, colour, marker in (("train", BLUE, ""), ("valid", VERMILLION, "o"), ("test", GREEN, "D")):
             steps, values = _column(rows, f"{part}_{quantity}")
             if not steps:
                 continue
@@ -188,7 +195,7 @@ def draw_curves(rows: list[Row], title: str = "") -> Any:
             if part == "train" and len(shown) > 50:  # single batches are noisy: pale, with a running mean on top
                 axes.plot(steps, shown, color=colour, linewidth=0.8, alpha=0.25)
                 shown = _running_mean(shown, max(5, len(shown) // 30))
-            axes.plot(steps, shown, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=part)
+            axes.plot(steps, shown, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=LABELS[part])
         axes.set_xlabel("step")
         axes.set_ylabel("loss" if quantity == "loss" else "accuracy (%)")
         _tidy(axes)
@@ -246,14 +253,14 @@ def draw_confusion(results: Predictions, title: str = "") -> Any:
     wrong = len(results.labels) - int(np.trace(confusion))
     axes.set_title(
         f"{title + ': ' if title else ''}{100 * accuracy(confusion):.2f} % right, "
-        f"{wrong} of {len(results.labels)} wrong",
+        f"{wrong} of {len(results.labels)} {results.part} images wrong",
         fontsize=11,
     )
     return figure
 
 
 def draw_samples(results: Predictions, title: str = "") -> Any:
-    """Draw test images, wrong ones first: `predicted`, or `predicted, is true` in another colour; returns a Figure."""
+    """Draw held-out images, wrong ones first: `predicted`, or `predicted, is true` in another colour; returns a Figure."""
     figure = _figure(1.35 * SAMPLE_COLUMNS, 1.75 * SAMPLE_ROWS + 0.5)
     grid = figure.subplots(SAMPLE_ROWS, SAMPLE_COLUMNS).reshape(-1)
     for axes in grid:
@@ -273,7 +280,7 @@ def draw_samples(results: Predictions, title: str = "") -> Any:
         text = guess if right else f"✗ {guess}{joint}{truth}"
         axes.set_title(text, fontsize=8.5, color=colour, fontweight="normal" if right else "bold", pad=3)
     wrong = int((results.labels != results.predictions).sum())
-    figure.suptitle(f"{title + ': ' if title else ''}test images, {wrong} wrong of {len(results.labels)}", fontsize=12)
+    figure.suptitle(f"{title + ': ' if title else ''}{results.part} images, {wrong} wrong of {len(results.labels)}", fontsize=12)
     return figure
 
 

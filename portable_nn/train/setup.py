@@ -6,13 +6,13 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from .. import augment, models, nn, optim
 from ..core import selection
 from ..core.backend import Backend
 from ..core.errors import SettingError
-from ..data import Batches, Dataset, Normalisation, load, measure_normalisation
+from ..data import Batches, Dataset, Normalisation, load_splits, measure_normalisation
 from ..data.split import NAMES
 from .checkpoint import ModelInfo
 from .config import TrainConfig
@@ -20,12 +20,18 @@ from .step import Recipe, TrainState
 from .task import Pairs, Task
 
 
+Part = Literal["valid", "test"]
+PARTS: dict[Part, str] = {"valid": "validation", "test": "test"}
+"""What is held out from training, as the metrics call it and in words."""
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What the loop works with."""
+    """What the loop works with: of `valid` and `test` one at least is there."""
 
     train: Batches
-    test: Batches
+    valid: Batches | None
+    test: Batches | None
     optimizer: optim.Optimizer
     schedule: optim.schedules.Schedule
     state: TrainState
@@ -34,6 +40,26 @@ class Parts:
     augmented: augment.Pipeline
     task: Task
     recipe: Recipe
+
+    @property
+    def watched(self) -> Part:
+        """The part that is measured after every epoch and chooses the best model."""
+        return "test" if self.valid is None else "valid"
+
+    def held_out(self, part: Part) -> Batches:
+        """Return the batches of a part that is there."""
+        found = self.valid if part == "valid" else self.test
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """What a run learns from, chooses by and is measured on; of the last two one at least is there."""
+
+    train: Dataset | Pairs
+    valid: Dataset | Pairs | None
+    test: Dataset | Pairs | None
 
 
 def choose_backend(config: TrainConfig) -> Backend:
@@ -44,12 +70,13 @@ def choose_backend(config: TrainConfig) -> Backend:
     return selection.resolve(wished, config.device)
 
 
-def load_data(config: TrainConfig) -> tuple[Dataset, Dataset]:
-    """Return the training and test set of `config`; raises `DataError`."""
-    return load(
-        config.data, test_fraction=config.test_fraction, split_seed=config.split_seed, image_size=config.image_size,
+def load_data(config: TrainConfig) -> Sets:
+    """Return the training, validation and test set of `config`; raises `DataError`."""
+    made = load_splits(
+        config.data, valid_fraction=config.valid_fraction, test_fraction=config.test_fraction, split_seed=config.split_seed, image_size=config.image_size,
         channels=config.channels, on_error=cast(Any, config.on_error), folder=config.data_folder, offline=config.offline,
     )  # fmt: skip
+    return Sets(made.train, made.valid, made.test)
 
 
 def absolute_data(config: TrainConfig) -> str:
@@ -62,13 +89,13 @@ def batches_of(config: TrainConfig, dataset: Dataset | Pairs, normalisation: Nor
     return Batches(cast(Any, dataset), config.eval_batch_size, normalisation, shuffle=False)
 
 
-def prepare(config: TrainConfig, train: Dataset | Pairs, test: Dataset | Pairs, model: nn.Module | None, task: Task) -> Parts:
+def prepare(config: TrainConfig, sets: Sets, model: nn.Module | None, task: Task) -> Parts:
     """Make the parts of a run on the chosen backend.
 
     Parameters
     ----------
     config : TrainConfig
-    train, test : Dataset or Pairs
+    sets : Sets
     model : Module, optional
         In place of the one `config` names.
     task : Task
@@ -78,14 +105,16 @@ def prepare(config: TrainConfig, train: Dataset | Pairs, test: Dataset | Pairs, 
     SettingError
         Settings that do not fit the data.
     """
-    if train.image_shape != test.image_shape or train.classes != test.classes:
+    train = sets.train
+    for what, other in (("validation", sets.valid), ("test", sets.test)):
+        if other is not None and (train.image_shape != other.image_shape or train.classes != other.classes):
+            raise SettingError(
+                f"training images have shape {train.image_shape} and {len(train.classes)} classes but {what} images "
+                f"{other.image_shape} and {len(other.classes)}; both must be alike"
+            )
+    if isinstance(train, Pairs) and (config.augment or config.mixup or config.cutmix):
         raise SettingError(
-            f"training images have shape {train.image_shape} and {len(train.classes)} classes but test images "
-            f"{test.image_shape} and {len(test.classes)}; both must be alike"
-        )
-    if isinstance(train, Pairs) and (config.shift or config.augment or config.mixup or config.cutmix):
-        raise SettingError(
-            f"settings: shift, augment, mixup and cutmix change images and labels, but {train.name} has targets of its own that would "
+            f"settings: augment, mixup and cutmix change images and labels, but {train.name} has targets of its own that would "
             "have to change with them; leave these settings out"
         )
     normalisation = measure_normalisation(train.images)
@@ -94,9 +123,7 @@ def prepare(config: TrainConfig, train: Dataset | Pairs, test: Dataset | Pairs, 
             f"settings: batch_size is {config.batch_size} but {train.name} has {len(train)} training images and drop_last "
             "leaves smaller batches out; lower --batch-size or give --no-drop-last"
         )
-    batches = Batches(
-        cast(Any, train), config.batch_size, normalisation, drop_last=config.drop_last, shift=config.shift, seed=config.seed
-    )
+    batches = Batches(cast(Any, train), config.batch_size, normalisation, drop_last=config.drop_last, seed=config.seed)
     if model is None:
         model = models.create(config.model, train.image_shape, len(train.classes), config.seed, config.pretrained)
         if isinstance(model, models.SpeedRun):
@@ -106,7 +133,8 @@ def prepare(config: TrainConfig, train: Dataset | Pairs, test: Dataset | Pairs, 
     steps = config.epochs * math.ceil(len(batches) / config.accumulate)
     return Parts(
         train=batches,
-        test=batches_of(config, test, normalisation),
+        valid=None if sets.valid is None else batches_of(config, sets.valid, normalisation),
+        test=None if sets.test is None else batches_of(config, sets.test, normalisation),
         optimizer=optimizer,
         schedule=make_schedule(config, steps),
         state=recipe.begin(model, optimizer),

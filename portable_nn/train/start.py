@@ -20,7 +20,7 @@ from .lock import locked
 from .loop import Result, Run
 from .progress import Progress, Silent
 from .records import JSONL, MetricsWriter, remove_parts
-from .setup import absolute_data, choose_backend, load_data, prepare
+from .setup import PARTS, Sets, absolute_data, choose_backend, load_data, prepare
 from .step import Loss
 from .task import Metric, Pairs, choose_task
 from .tensorboard import tensorboard
@@ -31,7 +31,8 @@ MAY_CHANGE = ("epochs", "backend", "device", "capture", "log_every", "eval_batch
 
 
 def fit(
-    model: str | Module | None = None, train: Dataset | Pairs | None = None, valid: Dataset | Pairs | None = None, *,
+    model: str | Module | None = None, train: Dataset | Pairs | None = None, valid: Dataset | Pairs | None = None,
+    test: Dataset | Pairs | None = None, *,
     config: TrainConfig | None = None, resume: str | Path | None = None, loss: Loss | None = None,
     metrics: Mapping[str, Metric] | None = None, callbacks: Sequence[Callback] = (), progress: Progress | None = None, **settings: Any,
 ) -> Result:  # fmt: skip
@@ -41,9 +42,9 @@ def fit(
     ----------
     model : str or Module, optional
         Name of a model, or a model of your own; by default the one that `config` names.
-    train, valid : Dataset or Pairs, optional
-        In place of the data that `config` names; give both. The model is tested on `valid` after each epoch; the readings
-        are called ``test_...``.
+    train, valid, test : Dataset or Pairs, optional
+        In place of the data that `config` names; give the first two at least. The model is measured on `valid` after each
+        epoch, which chooses the best one (``valid_...`` in the metrics), and on `test` once at the end (``test_...``).
     config : TrainConfig, optional
         Settings; the defaults train LeNet on scikit-learn's digits.
     resume : str or Path, optional
@@ -51,8 +52,8 @@ def fit(
     loss : callable, optional
         ``loss(outputs, targets) -> 0-d array``, in place of cross-entropy; `Pairs` need one.
     metrics : mapping of str to callable, optional
-        ``metric(outputs, targets) -> float`` on NumPy arrays, for `Pairs`: the mean over the test set goes to the metrics
-        as ``test_<name>``.
+        ``metric(outputs, targets) -> float`` on NumPy arrays, for `Pairs`: the mean over a set goes to the metrics
+        as ``valid_<name>`` and ``test_<name>``.
     callbacks : sequence of Callback
         Called at the milestones of the run, in order.
     progress : Progress, optional
@@ -76,10 +77,12 @@ def fit(
     Examples
     --------
     >>> result = pnn.train.fit("lenet", train, valid, epochs=5, backend="numpy")
-    >>> result.test_accuracy
+    >>> result.valid_accuracy
     """
     if (train is None) != (valid is None):
         raise SettingError("fit: one of train and valid was given but both are needed, or neither")
+    if test is not None and train is None:
+        raise SettingError("fit: test was given without train and valid; give all three, or name data by data=...")
     if model is not None and not isinstance(model, str | Module):
         raise SettingError(f"fit: model is a {type(model).__name__} but a name or a Module is needed; give settings by name")
     if isinstance(model, str):
@@ -100,10 +103,9 @@ def fit(
     callbacks = [*callbacks, *([tensorboard()] if config.tensorboard else [])]
     backend = choose_backend(config)
     with use_backend(backend), delayed_interrupts() as stop:
-        if train is None or valid is None:
-            train, valid = load_data(config)
-        task = choose_task(train, loss, metrics, config.label_smoothing, config.tta)
-        parts = prepare(config, train, valid, model, task)
+        sets = load_data(config) if train is None else Sets(train, valid, test)
+        task = choose_task(sets.train, loss, metrics, config.label_smoothing, config.tta)
+        parts = prepare(config, sets, model, task)
         position = Position()
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
@@ -112,7 +114,7 @@ def fit(
                 state, position = read_checkpoint(folder, parts.state, parts.fingerprint)
                 parts = replace(parts, state=state)
             replace(config, data=absolute_data(config), out=str(folder)).save(folder / CONFIG)
-            columns = tuple(f"test_{name}" for name in task.metrics)
+            columns = tuple(f"{part}_{name}" for part in PARTS for name in task.metrics)
             with MetricsWriter(folder, None if resume is None else position.step, columns) as written:
                 run = Run(config, parts, folder, backend, written, progress or Silent(), stop, position, callbacks)
                 return run.to_the_end()

@@ -14,7 +14,7 @@ from .. import nn, ops
 from ..core import tree
 from ..core.array import Array
 from ..core.tape import value_and_grad
-from ..optim import LossScale, Optimizer, average, clip_by_global_norm, keep_if
+from ..optim import LossScale, Optimizer, average, clip_by_global_norm, counted_on_device, keep_if
 
 Loss = Callable[[Any, Any], Any]
 """``loss(outputs, targets) -> 0-d array``."""
@@ -71,7 +71,10 @@ class Recipe:
     def begin(self, model: Any, optimizer: Optimizer) -> TrainState:
         """Return the state of a run that starts with `model`."""
         averages = {} if self.ema is None else nn.state_dict(model)
-        return TrainState(model, optimizer.init(nn.params(model)), 0, averages, self.scaling.init() if self.scaling else {})
+        remembered, scale = optimizer.init(nn.params(model)), {}
+        if self.scaling is not None:
+            remembered, scale = counted_on_device(remembered), self.scaling.init()
+        return TrainState(model, remembered, 0, averages, scale)
 
 
 PLAIN = Recipe()

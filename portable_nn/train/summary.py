@@ -14,6 +14,7 @@ from ..core.errors import RunError
 from ..core.version import VERSION
 from ..nn import count_params
 from .best import ranked, readings
+from .observe import INPUT
 from .profile import described, profile_steps
 from .records import atomic_path, write_json
 
@@ -26,32 +27,45 @@ SAMPLE = 12
 
 def write_summary(run: Run, result: Result) -> None:
     """Write `result.json` of a run folder."""
-    tests = readings(result.history, run.monitor)
-    best = ranked(tests)[0]
-    row = next(r for r in result.history if r["step"] == best.step and r.get("test_loss") is not None)
+    found = readings(result.history, run.monitor)
+    best, watched = ranked(found)[0], run.parts.watched
+    row = next(r for r in result.history if r["step"] == best.step and r.get(f"{watched}_loss") is not None)
     write_json(
         run.folder / RESULT,
         {
-            "test_loss": result.evaluation.loss, "test_accuracy": _finite(result.test_accuracy),
-            "metrics": dict(getattr(result.evaluation, "metrics", {})), "monitor": run.monitor,
-            "best": {"epoch": best.epoch, "step": best.step, "test_loss": row.get("test_loss"), "test_accuracy": row.get("test_accuracy")},
-            "epochs": tests[-1].epoch, "stopped_early": run.stopping, "steps": result.steps, "seconds": result.seconds,
+            "watched": watched, "monitor": run.monitor, **_held_out(valid=result.valid, test=result.test),
+            "metrics": dict(getattr(result.evaluation, "metrics", {})),
+            "best": {
+                "epoch": best.epoch, "step": best.step, f"{watched}_loss": row.get(f"{watched}_loss"),
+                f"{watched}_accuracy": row.get(f"{watched}_accuracy"), **_held_out(test=result.best_test),
+            },
+            "epochs": found[-1].epoch, "stopped_early": run.stopping, "steps": result.steps, "seconds": result.seconds,
             "images_per_second": _finite(result.images_per_second), "data_wait": _finite(result.data_wait),
+            "augmentation": result.augmentation,
             "parameters": count_params(result.model), "precision": run.config.precision, "backend": result.backend,
             "device": result.device, "version": VERSION,
         },
     )  # fmt: skip
 
 
-def write_details(run: Run) -> None:
-    """Write `profile.json`, and `augmented.npz` where training images are changed."""
+def _held_out(**evaluations: Any) -> dict[str, float | None]:
+    made: dict[str, float | None] = {}
+    for part, found in evaluations.items():
+        if found is not None:
+            made |= {f"{part}_loss": found.loss, f"{part}_accuracy": _finite(found.accuracy)}
+    return made
+
+
+def write_details(run: Run) -> float | None:
+    """Write `profile.json`, and `augmented.npz` where training images are changed; return the part of a step that augmentation takes."""
     group = next(run.groups(0, 0))[1]
     state = run.state
     found = profile_steps(run.backend, state, run.next_of(group), warm_up=0, timed=False)
     run.state = state
     write_json(run.folder / PROFILE, described(found))
-    if not (run.parts.augmented or run.config.shift):
-        return
+    share = sum(w.seconds for w in found.work if w.phase == INPUT) / max(sum(w.seconds for w in found.work), 1e-12)
+    if not run.parts.augmented:
+        return None
     batch = group[0]
     images, _ = run.augmented(batch, 0)
     normal = run.parts.info.normalisation
@@ -59,6 +73,7 @@ def write_details(run: Run) -> None:
     after = np.clip(to_numpy(images[:SAMPLE]).astype(np.float64) * std + mean, 0.0, 1.0)
     with atomic_path(run.folder / AUGMENTED) as path:
         np.savez_compressed(path, before=run.parts.train.dataset.images[batch.indices[:SAMPLE]], after=np.round(after * 255).astype(np.uint8))
+    return share
 
 
 def read_summary(folder: str | Path) -> dict[str, Any] | None:

@@ -198,7 +198,7 @@ def outcome(folder: Path, sweep: Sweep) -> tuple[list[str], list[list[str]], lis
         path = trial_folder(folder, number)
         run = read_runs([path])[0] if (path / CONFIG).is_file() else None
         result = run.result if run is not None else None
-        score = -math.inf if result is None else result["best"]["test_accuracy"]
+        score = -math.inf if result is None else _best(result)
         found.append((-math.inf if score is None else float(score), number, settings, run))
     found.sort(key=lambda f: (-f[0], f[1]))
     head = [HEAD[0], *sweep.names, *HEAD[1:]]
@@ -223,7 +223,7 @@ def write_outcome(folder: Path, sweep: Sweep) -> Path:
     charts = "".join(f"<figure>{_plot(name, done)}</figure>" for name in sweep.names)
     body = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{len(done)} of {len(sweep.trials)} trials have finished, the best first.</p>',
+        f'<p class="soft">{len(done)} of {len(sweep.trials)} trials have finished, the best on validation images first. Test images choose nothing.</p>',
         section("Trials", table(head, rows)),
         section("Best accuracy over each setting", f'<div class="charts">{charts}</div>') if done else "",
         section("Curves of the best six", curves([run for _, run in done[:6]])) if done else "",
@@ -232,18 +232,24 @@ def write_outcome(folder: Path, sweep: Sweep) -> Path:
     return folder / PAGE
 
 
+def _best(result: dict[str, Any]) -> float | None:
+    """Return the accuracy by which the best epoch of a run was chosen."""
+    found: float | None = result["best"][f"{result['watched']}_accuracy"]
+    return found
+
+
 def _plot(name: str, done: Sequence[tuple[dict[str, Any], Compared]]) -> str:
     """Draw the best accuracy of each trial over one setting; words stand side by side."""
     values = [settings[name] for settings, _ in done]
-    heights = [100.0 * (run.result or {})["best"]["test_accuracy"] for _, run in done]
+    heights = [100.0 * (_best(run.result or {}) or 0.0) for _, run in done]
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         log = min(values) > 0 and max(values) / min(values) > 20
-        return chart(name, [Series("", [float(v) for v in values], heights, points=True)], name, "best test accuracy, %", log_x=log)
+        return chart(name, [Series("", [float(v) for v in values], heights, points=True)], name, "best accuracy, %", log_x=log)
     words = sorted({str(v) for v in values})
     places = [float(words.index(str(v)) + 1) for v in values]
     best = {w: max(h for v, h in zip(values, heights, strict=True) if str(v) == w) for w in words}
     listing = "; ".join(f"{w}: {percent(h / 100)}" for w, h in best.items())
-    picture = chart(name, [Series("", places, heights, points=True)], name, "best test accuracy, %", labels=words)
+    picture = chart(name, [Series("", places, heights, points=True)], name, "best accuracy, %", labels=words)
     return picture + f"<figcaption>{escape(listing)}</figcaption>"
 
 

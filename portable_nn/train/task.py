@@ -78,7 +78,7 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What a test of a model without classes gives: the mean loss, and the mean of each metric over the images."""
+    """What measuring a model without classes gives: the mean loss, and the mean of each metric over the images."""
 
     loss: float
     metrics: Mapping[str, float]

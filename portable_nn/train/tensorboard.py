@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .loop import Run
 
 TAGS = {
-    "train_loss": "loss/train", "test_loss": "loss/test", "train_accuracy": "accuracy/train", "test_accuracy": "accuracy/test",
+    "train_loss": "loss/train", "valid_loss": "loss/valid", "test_loss": "loss/test",
+    "train_accuracy": "accuracy/train", "valid_accuracy": "accuracy/valid", "test_accuracy": "accuracy/test",
     "lr": "run/learning rate", "images_per_second": "run/images per second", "data_wait": "run/share of time waiting for data",
 }  # fmt: skip
 FOLDER = "tensorboard"
@@ -46,7 +47,7 @@ class TensorBoard(Callback):
         del run
         value_of = self._library["summary_pb2"].Summary.Value
         values = [
-            value_of(tag=TAGS.get(name, name.replace("test_", "metric/test ")), simple_value=float(value))
+            value_of(tag=TAGS.get(name, f"metric/{name.replace('_', ' ', 1)}"), simple_value=float(value))
             for name, value in row.items()
             if value is not None and name not in ("step", "epoch", "seconds") and math.isfinite(value)
         ]

@@ -1,4 +1,4 @@
-"""Dataset, splits, normalisation, shifts and batches: what they give, and what they refuse."""
+"""Dataset, splits, normalisation and batches: what they give, and what they refuse."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,10 @@ from portable_nn.data import (
     Dataset,
     Normalisation,
     check_every_class,
-    draw_shifts,
     measure_normalisation,
-    shift_images,
     stratified_split,
 )
-from portable_nn.data.order import SHIFT, SHUFFLE, random_order, random_words
+from portable_nn.data.order import SHUFFLE, VALID, random_order, random_words
 
 
 def made_up(count=10, channels=1, height=4, width=5, classes=2):
@@ -82,7 +80,7 @@ def test_words_are_pinned():
     """The stream is a promise: a run resumed on another machine must see the same order."""
     assert random_words(3, 7, SHUFFLE, 2).tolist() == random_words(5, 7, SHUFFLE, 2)[:3].tolist()
     assert random_order(8, 0, SHUFFLE, 0).tolist() == PINNED_ORDER
-    assert random_words(2, 1, SHIFT, 3).tolist() == PINNED_WORDS
+    assert random_words(2, 1, VALID, 3).tolist() == PINNED_WORDS
 
 
 def test_split_is_stratified_disjoint_and_fixed():
@@ -152,31 +150,6 @@ def test_normalisation_refuses_other_channels():
         Normalisation((0.0,), (1.0,))(np.zeros((2, 3, 4, 4), np.uint8))
 
 
-def test_shift_moves_each_image_by_its_own_pixels():
-    x = made_up(3, channels=2, height=4, width=5).images
-    shifts = np.array([[0, 0], [1, -2], [-3, 1]])
-    y = shift_images(x, shifts)
-    assert y.dtype == x.dtype
-    assert y.flags.c_contiguous
-    for b, (down, right) in enumerate(shifts):
-        for h in range(4):
-            for w in range(5):
-                inside = 0 <= h - down < 4 and 0 <= w - right < 5
-                expected = x[b, :, h - down, w - right] if inside else np.zeros(2)
-                np.testing.assert_array_equal(y[b, :, h, w], expected)
-    with pytest.raises(SettingError, match="4 pixels but images are 4x5"):
-        shift_images(x, np.array([[4, 0], [0, 0], [0, 0]]))
-
-
-def test_shifts_cover_their_range_and_depend_on_seed_epoch_and_index_only():
-    shifts = draw_shifts(900, 1, seed=0, epoch=0)
-    assert np.unique(shifts, axis=0).shape == (9, 2)
-    assert np.unique(shifts, axis=0, return_counts=True)[1].min() > 60
-    np.testing.assert_array_equal(shifts[:10], draw_shifts(10, 1, seed=0, epoch=0))
-    assert not np.array_equal(shifts, draw_shifts(900, 1, seed=0, epoch=1))
-    assert not np.array_equal(shifts, draw_shifts(900, 1, seed=1, epoch=0))
-
-
 def test_an_epoch_sees_every_image_once_in_an_order_of_seed_and_epoch():
     data = made_up(23)
     batches = Batches(data, 5, measure_normalisation(data.images), seed=1)
@@ -194,24 +167,13 @@ def test_an_epoch_sees_every_image_once_in_an_order_of_seed_and_epoch():
 
 def test_a_resumed_epoch_gives_the_same_batches():
     data = made_up(23)
-    batches = Batches(data, 4, measure_normalisation(data.images), shift=2, seed=9)
+    batches = Batches(data, 4, measure_normalisation(data.images), seed=9)
     whole = list(batches.epoch(3))
     rest = list(batches.epoch(3, start=2))
     assert len(rest) == len(whole) - 2
     for one, two in zip(whole[2:], rest, strict=True):
         np.testing.assert_array_equal(one.images, two.images)
         np.testing.assert_array_equal(one.labels, two.labels)
-
-
-def test_shifts_of_an_image_do_not_depend_on_the_batch_size():
-    data = made_up(12)
-    by_index = []
-    for size in (3, 12):
-        batches = Batches(data, size, measure_normalisation(data.images), shift=1, seed=2)
-        found = {int(i): x for batch in batches.epoch(1) for i, x in zip(batch.indices, batch.images, strict=True)}
-        by_index.append(found)
-    for index in range(12):
-        np.testing.assert_array_equal(by_index[0][index], by_index[1][index])
 
 
 def test_unshuffled_batches_keep_the_stored_order():
@@ -227,8 +189,6 @@ def test_unshuffled_batches_keep_the_stored_order():
     [
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": 11, "drop_last": True}, "batch_size is 11 .* 10 images"),
-        ({"batch_size": 2, "shift": 4}, "shift is 4 .* 4x5"),
-        ({"batch_size": 2, "shift": -1}, "shift is -1"),
         ({"batch_size": 2, "seed": -1}, "seed is -1"),
     ],
 )

@@ -239,6 +239,46 @@ def test_train_and_test_trees(tmp_path, image_module, part):
     assert abs(train.images[:, 0, 0, 0].astype(int) - [0, 10, 20, 30, 100, 110, 120, 130]).max() <= 2
 
 
+def test_a_tree_with_all_three_parts(tmp_path, image_module):
+    for part, count in (("train", 4), ("val", 2), ("test", 1)):
+        write_images(image_module, tmp_path / part, per_class=count)
+    made = data.load_splits(tmp_path)
+    assert (len(made.train), len(made.valid), len(made.test)) == (8, 4, 2)
+    assert [len(x) for x in data.load(tmp_path)] == [8, 2]
+    (tmp_path / "test").rename(tmp_path / "aside")
+    made = data.load_splits(tmp_path)
+    assert (len(made.train), len(made.valid), made.test) == (8, 4, None)  # what is called val chooses; nothing more is kept back
+
+
+def test_a_validation_set_is_kept_back_from_the_training_set():
+    pytest.importorskip("sklearn")
+    made = data.load_splits("digits")
+    assert (len(made.train), len(made.valid), len(made.test)) == (1294, 144, 359)
+    assert made.valid.counts.min() >= 14
+    whole, test = data.load("digits")
+    np.testing.assert_array_equal(made.test.images, test.images)  # whatever is kept back, the test set stays
+    rows = [{x.tobytes() for x in part.images} for part in (made.train, made.valid, whole)]
+    assert rows[0] | rows[1] == rows[2]
+    assert "144 of 1438 training images kept back" in made.valid.source
+    assert data.load_splits("digits", valid_fraction=0.0).valid is None
+    other = data.load_splits("digits", split_seed=1)
+    assert not np.array_equal(made.valid.images, other.valid.images)
+
+
+def test_small_sets_keep_back_an_image_of_each_class(tmp_path, image_module):
+    for part, count in (("train", 3), ("test", 1)):
+        write_images(image_module, tmp_path / part, per_class=count)
+    made = data.load_splits(tmp_path, valid_fraction=0.1)
+    assert (len(made.train), made.valid.counts.tolist()) == (4, [1, 1])
+    for name in ("001", "002"):
+        (tmp_path / "train" / "dog" / f"{name}.png").unlink()
+    with pytest.raises(DataError, match="class 'dog' has a single training image.*--valid-fraction 0"):
+        data.load_splits(tmp_path)
+    assert data.load_splits(tmp_path, valid_fraction=0).valid is None
+    with pytest.raises(SettingError, match="valid_fraction is 1"):
+        data.load_splits(tmp_path, valid_fraction=1.0)
+
+
 def test_sizes_that_differ(tmp_path, image_module):
     write_images(image_module, tmp_path)
     image_module.new("RGB", (9, 7)).save(tmp_path / "dog" / "odd.png")

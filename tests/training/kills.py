@@ -38,7 +38,7 @@ TIMES = ("seconds", "images_per_second", "data_wait")
 
 def go_on(folder: Path, epochs: int) -> None:
     """Begin the run, or go on with it."""
-    data = {"train": corners(), "valid": corners(40, seed=1)}
+    data = {"train": corners(), "valid": corners(40, seed=1), "test": corners(32, seed=2)}
     if (folder / "config.json").exists():
         fit(resume=folder, **data)
     else:

@@ -1,11 +1,14 @@
 """Augmentation: what each one does, against loops and formulas; the same draws on every backend; errors that say what to do."""
 
+import colorsys
+
 import numpy as np
 import pytest
 from conftest import VALUES
 
 import portable_nn as pnn
 from portable_nn import augment, nn, optim
+from portable_nn.augment.color import turned
 from portable_nn.augment.mixing import beta, host_uniforms
 from portable_nn.augment.warp import sample
 from portable_nn.core.errors import SettingError
@@ -130,19 +133,52 @@ def test_jitter_scales_colours():
     def colored(text):
         return run(text, images, np.arange(50) % 10)[0] * np.reshape(STD, (1, 3, 1, 1)) + np.reshape(MEAN, (1, 3, 1, 1))
 
-    ratio = colored("jitter:0.3:0:0") / colors
+    ratio = colored("jitter:0.3:0:0:0") / colors
     assert np.ptp(ratio, axis=(1, 2, 3)).max() < 1e-4
     assert 0.7 - 1e-4 <= ratio.min() < 0.8
     assert 1.2 < ratio.max() <= 1.3 + 1e-4
     luma = np.reshape((0.299, 0.587, 0.114), (1, 3, 1, 1))
     grey = (colors * luma).sum(1, keepdims=True)
-    after = (colored("jitter:0:0:0.5") * luma).sum(1, keepdims=True)
+    after = (colored("jitter:0:0:0.5:0") * luma).sum(1, keepdims=True)
     np.testing.assert_allclose(after, grey, atol=1e-5)  # saturation keeps the grey of each pixel
-    mean = (colored("jitter:0:0.5:0") * luma).sum(1).mean((1, 2))
+    mean = (colored("jitter:0:0.5:0:0") * luma).sum(1).mean((1, 2))
     np.testing.assert_allclose(mean, grey[:, 0].mean((1, 2)), atol=1e-5)  # contrast that of the image
-    wild = colored("jitter:1:1:1")
+    wild = colored("jitter:1:1:1:0.5")
     assert wild.min() >= -1e-6
     assert wild.max() <= 1 + 1e-6
+
+
+def test_hue_turns_as_the_standard_library_does(backend):
+    rng = np.random.default_rng(0)
+    colors = rng.random((4, 3, 5, 6)).astype(np.float32)
+    colors[0, :, 0] = colors[0, :1, 0]  # greys
+    colors[1, 0, 0] = colors[1, 1, 0]  # two channels alike
+    colors[1, 2, 1] = colors[1, 0, 1]
+    turns = np.array([0.0, 0.3, -0.45, 1.0], np.float32).reshape(4, 1, 1, 1)
+    with pnn.use_backend(backend):
+        got = pnn.to_numpy(turned(pnn.asarray(colors), pnn.asarray(turns)))
+    for n in range(4):
+        for place in np.ndindex(5, 6):
+            hue, saturation, value = colorsys.rgb_to_hsv(*(float(v) for v in colors[n, :, *place]))
+            expected = colorsys.hsv_to_rgb((hue + float(turns[n, 0, 0, 0])) % 1.0, saturation, value)
+            np.testing.assert_allclose(got[n, :, *place], expected, atol=3e-6)
+    np.testing.assert_array_equal(got[0, :, 0], colors[0, :, 0])  # a grey has no hue
+
+
+def test_jitter_turns_hues_within_its_range_and_leaves_greys():
+    images, labels = batch(60, (3, 4))
+    std, mean = np.reshape(STD, (1, 3, 1, 1)), np.reshape(MEAN, (1, 3, 1, 1))
+    y = run("jitter:0:0:0:0.1", images, labels)[0] * std + mean
+    turns = []
+    for before, after in zip(images * std + mean, y, strict=True):
+        place = np.unravel_index(np.argmax(np.ptp(before, axis=0)), before.shape[1:])  # the most colourful pixel
+        h0, h1 = (colorsys.rgb_to_hsv(*(float(v) for v in x[:, *place]))[0] for x in (before, after))
+        turns.append((h1 - h0 + 0.5) % 1.0 - 0.5)
+    assert np.abs(turns).max() <= 0.1 + 1e-4
+    assert min(turns) < -0.07
+    assert max(turns) > 0.07
+    grey = np.random.default_rng(0).standard_normal((5, 1, 4, 4)).astype(np.float32) * 0.5
+    np.testing.assert_allclose(run("jitter:0:0:0:0.5", grey, labels[:5])[0], np.clip(grey, (0 - MEAN[0]) / STD[0], (1 - MEAN[0]) / STD[0]), atol=1e-5)
 
 
 def rectangles(y, images):
@@ -241,6 +277,7 @@ def test_a_step_takes_mixed_targets(backend):
         ("rotate:200", r"degrees of a turn is 200 but a number in 0\.\.180"),
         ("erase:0.5:0.6:0.5", "erase's smallest is 0.6"),
         ("jitter:1.5", "jitter's brightness is 1.5"),
+        ("jitter:hue=0.6", r"jitter's hue is 0\.6"),
         ("affine:scale=1", r"affine's scale is 1 but a number in 0\.\.0\.9"),
         ("cutout:-1", "cutout's size is -1"),
     ],

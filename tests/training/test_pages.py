@@ -75,7 +75,7 @@ def no_pictures():
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     for name, more in (("a", {"lr": 0.01, "augment": "shift:1"}), ("b", {"lr": 0.0001})):
-        data = {"train": corners(), "valid": corners(40, seed=1)}
+        data = {"train": corners(), "valid": corners(40, seed=1), "test": corners(32, seed=2)}
         fit("lenet", **data, epochs=2, batch_size=16, log_every=2, backend="numpy", out=str(folder / name), **more)
     return folder
 
@@ -83,7 +83,8 @@ def runs(tmp_path_factory):
 def test_the_page_of_a_run_holds_everything(runs):
     text, pictures = read(runs / "a" / "report.html")
     result = json.loads((runs / "a" / "result.json").read_text())
-    assert f"{100 * result['test_accuracy']:.2f} %" in text
+    for part in ("test", "valid"):
+        assert f"{100 * result[f'{part}_accuracy']:.2f} %" in text
     for word in ("Curves", "Classes", "Confusion matrix", "Worst mistakes", "Augmentation", "First-layer filters", "Time of a step", "Time per op", "Where it ran", "All settings"):
         assert word in text, word
     assert "conv2d_weight_grad" in text
@@ -275,8 +276,8 @@ def test_tensorboard_reads_what_is_written(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "run" / "tensorboard"], capture_output=True, text=True, check=True)
     steps = json.loads(done.stdout.splitlines()[-1])
-    assert sorted(set(steps["accuracy/test"])) == [6, 12, 18]
-    assert {"loss/train", "loss/test", "run/learning rate"} <= set(steps)
+    assert sorted(set(steps["accuracy/valid"])) == [6, 12, 18]
+    assert {"loss/train", "loss/valid", "run/learning rate"} <= set(steps)
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.slow)])

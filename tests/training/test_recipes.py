@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from training.synthetic import batch, corners
-from training.test_runs import FAST, At
+from training.test_runs import DATA, FAST, At
 
 import portable_nn as pnn
 from portable_nn import models, nn, optim
 from portable_nn.core.errors import RunError, SettingError
-from portable_nn.train import Callback, Interrupted, Pairs, Recipe, TrainState, fit, loop, read_model
+from portable_nn.data import Batches
+from portable_nn.train import Callback, Interrupted, Pairs, Recipe, TrainState, evaluate, fit, loop, read_model
 from portable_nn.train.best import Reading, epochs_without_improvement, ranked, readings
 from portable_nn.train.records import read_metrics
 from portable_nn.train.step import accumulated_step, cross_entropy, train_step
@@ -25,7 +26,7 @@ def no_pictures(monkeypatch):
 
 
 def train(folder, **more):
-    return fit(train=corners(), valid=corners(40, seed=1), **{**FAST, "backend": "numpy", "out": str(folder), **more})
+    return fit(**DATA, **{**FAST, "backend": "numpy", "out": str(folder), **more})
 
 
 def model(name="mlp"):
@@ -101,6 +102,28 @@ def test_a_step_that_overflows_is_left_out_and_the_scale_halves(backend):
         assert any((arrays(nn.params(made.model))[n] != x).any() for n, x in arrays(nn.params(state.model)).items())
 
 
+@pytest.mark.parametrize("optimizer", [optim.adamw(5e-3), optim.muon(5e-3)], ids=["adamw", "muon"])
+def test_a_step_left_out_is_no_step_of_adam(backend, optimizer):
+    images, labels = (np.asarray(x) for x in batch(16))
+    with pnn.use_backend(backend):
+        given = pnn.asarray(images), pnn.asarray(labels)
+        made = {}
+        for start in (2.0**24, 2.0**10):  # the first overflows some times and halves, the second never: the same steps follow
+            recipe = Recipe(precision="float16", scaling=optim.LossScale(start=start))
+            state = recipe.begin(model(), optimizer)
+            taken = 0
+            while taken < 3:
+                state, _, _ = train_step(state, optimizer, *given, lr=5e-3, recipe=recipe)
+                taken = state.step - int(float(state.scale["skipped"]))
+            counted = state.optimizer if "step" in state.optimizer else state.optimizer["adamw"]
+            assert float(counted["step"]) == 3
+            made[start] = arrays(nn.params(state.model)), float(state.scale["skipped"])
+    assert made[2.0**24][1] > 0
+    assert made[2.0**10][1] == 0
+    for name, x in made[2.0**10][0].items():  # scales are powers of two, and differ where small gradients are rounded in float16
+        np.testing.assert_allclose(made[2.0**24][0][name], x, atol=2e-3, err_msg=name)
+
+
 def test_clipping_bounds_the_step(backend):
     optimizer, images = optim.sgd(1.0), batch(16)
     with pnn.use_backend(backend):
@@ -136,7 +159,7 @@ def test_all_recipes_together_resume_to_the_last_bit(tmp_path, backend, step):
     train(tmp_path / "whole", **settings)
     with pytest.raises(Interrupted):
         train(tmp_path / "cut", **settings, progress=At(step, lambda: os.kill(os.getpid(), signal.SIGINT)))
-    result = fit(train=corners(), valid=corners(40, seed=1), resume=tmp_path / "cut")
+    result = fit(**DATA, resume=tmp_path / "cut")
     assert result.steps == 12  # 6 batches in groups of 2, 4 times
     for name in ("model.safetensors", "best.safetensors"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -151,7 +174,7 @@ def test_all_recipes_together_resume_to_the_last_bit(tmp_path, backend, step):
 
 def test_a_checkpoint_goes_on_on_another_backend(tmp_path, backend):
     train(tmp_path / "run", epochs=2)
-    moved = fit(train=corners(), valid=corners(40, seed=1), resume=tmp_path / "run", backend=backend.name, epochs=4)
+    moved = fit(**DATA, resume=tmp_path / "run", backend=backend.name, epochs=4)
     assert moved.backend == backend.name
     assert moved.test_accuracy == 1.0
 
@@ -165,25 +188,26 @@ def test_early_stopping_is_the_same_after_a_resume(tmp_path):
             told.append(text)
 
     result = train(tmp_path / "whole", **settings, progress=Hears(0, None))
-    assert [r["epoch"] for r in result.history if r.get("test_loss") is not None] == [1, 2, 3]
-    assert told == ["stopped early after epoch 3: test loss has not improved for 2 epochs; the best was that of epoch 3"] or "epoch 3: test loss has not improved for 2 epochs" in told[0]
+    assert [r["epoch"] for r in result.history if r.get("valid_loss") is not None] == [1, 2, 3]
+    assert len(told) == 1
+    assert told[0].startswith("stopped early after epoch 3: validation loss has not improved for 2 epochs; the best was that of epoch ")
     summary = json.loads((tmp_path / "whole" / "result.json").read_text())
     assert summary["epochs"] == 3
     assert "has not improved for 2 epochs" in summary["stopped_early"]
-    again = fit(train=corners(), valid=corners(40, seed=1), resume=tmp_path / "whole")
+    again = fit(**DATA, resume=tmp_path / "whole")
     assert again.steps == result.steps
-    further = fit(train=corners(), valid=corners(40, seed=1), resume=tmp_path / "whole", patience=4)
+    further = fit(**DATA, resume=tmp_path / "whole", patience=4)
     assert further.steps == 5 * 6
 
 
 def test_ranking_and_patience_by_hand():
-    rows = [{"step": s, "epoch": s, "test_accuracy": a, "test_loss": 1 - a} for s, a in ((1, 0.5), (2, 0.7), (3, 0.7), (4, 0.6))]
-    tests = readings([{"step": 0, "train_loss": 1.0}, *rows, rows[-1]], "accuracy")
+    rows = [{"step": s, "epoch": s, "valid_accuracy": a, "valid_loss": 1 - a} for s, a in ((1, 0.5), (2, 0.7), (3, 0.7), (4, 0.6))]
+    tests = readings([{"step": 0, "train_loss": 1.0}, *rows, rows[-1]], "valid_accuracy")
     assert tests == [Reading(1, 1, 0.5), Reading(2, 2, 0.7), Reading(3, 3, 0.7), Reading(4, 4, 0.6)]
     assert [t.epoch for t in ranked(tests)] == [2, 3, 4, 1]
     assert epochs_without_improvement(tests, 0.0) == 2
     assert epochs_without_improvement(tests, 0.3) == 3
-    assert [t.epoch for t in ranked(readings(rows, "loss"))] == [2, 3, 4, 1]
+    assert [t.epoch for t in ranked(readings(rows, "valid_loss"))] == [2, 3, 4, 1]
 
 
 def test_best_is_the_epoch_with_the_best_reading(tmp_path):
@@ -199,6 +223,29 @@ def test_best_is_the_epoch_with_the_best_reading(tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["best"]["step"] == best
     with pnn.use_backend("numpy"):
         read_model(tmp_path / "run", best=True)
+
+
+def test_validation_chooses_and_the_test_set_measures_once(tmp_path):
+    result = train(tmp_path / "run", monitor="loss", lr=0.2, schedule="constant", epochs=6)
+    summary = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (summary["watched"], summary["monitor"]) == ("valid", "valid_loss")
+    best = summary["best"]
+    losses = {r["step"]: r["valid_loss"] for r in result.history if r.get("valid_loss") is not None}
+    assert best["step"] == min(losses, key=losses.get) < 36, "the rate is too low: the last epoch is the best, and nothing is tested here"
+    with pnn.use_backend("numpy"):
+        for chosen, loss in ((False, summary["test_loss"]), (True, best["test_loss"])):
+            net, info = read_model(tmp_path / "run", best=chosen)
+            assert evaluate(net, Batches(DATA["test"], 32, info.normalisation, shuffle=False)).loss == pytest.approx(loss, rel=1e-6)
+    assert result.best_test.loss == best["test_loss"] != result.test.loss
+
+
+def test_without_a_validation_set_the_test_set_chooses_and_the_page_says_so(tmp_path):
+    pytest.importorskip("sklearn", reason="scikit-learn holds the digits")
+    result = fit("mlp", valid_fraction=0.0, epochs=2, backend="numpy", out=str(tmp_path / "run"))
+    assert result.valid is None
+    assert [r["epoch"] for r in result.history if r.get("test_loss") is not None] == [1, 2]
+    assert "the best epoch was chosen by the test set" in (tmp_path / "run" / "report.html").read_text()
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["best"]["test_accuracy"] >= result.test_accuracy
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -238,12 +285,12 @@ def test_pairs_are_approached_by_a_loss_of_ones_own(tmp_path, backend):
     settings = {"epochs": 6, "batch_size": 16, "lr": 0.01, "report": True, "backend": backend.name, "out": str(tmp_path / "run")}
     metrics = {"worst": lambda outputs, targets: float(np.abs(outputs - targets).max())}
     result = fit(Autoencoder(), *made, loss=pnn.ops.mse_loss, metrics=metrics, **settings)
-    tests = [r for r in result.history if r.get("test_loss") is not None]
-    assert tests[-1]["test_loss"] < 0.5 * tests[0]["test_loss"]
-    assert tests[-1]["test_worst"] == result.evaluation.metrics["worst"] > 0
-    assert math.isnan(result.test_accuracy)
-    assert "test_worst" in (tmp_path / "run" / "metrics.csv").read_text().partition("\n")[0]
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["monitor"] == "loss"
+    found = [r for r in result.history if r.get("valid_loss") is not None]
+    assert found[-1]["valid_loss"] < 0.5 * found[0]["valid_loss"]
+    assert found[-1]["valid_worst"] == result.evaluation.metrics["worst"] > 0
+    assert math.isnan(result.valid_accuracy)
+    assert "valid_worst,test_worst" in (tmp_path / "run" / "metrics.csv").read_text().partition("\n")[0]
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["monitor"] == "valid_loss"
     page = (tmp_path / "run" / "report.html").read_text()
     assert "worst" in page
     assert "Confusion" not in page
@@ -308,7 +355,11 @@ def test_callbacks_hear_of_every_milestone_and_end_a_run(tmp_path):
 
 
 def test_data_wait_is_measured(tmp_path):
-    result = train(tmp_path / "run", prefetch=0)
+    result = train(tmp_path / "run", prefetch=0, report=True)
+    summary = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert summary["augmentation"] == result.augmentation
+    assert 0 < result.augmentation < 1
+    assert train(tmp_path / "plain", report=True, augment="").augmentation is None
     shares = [r["data_wait"] for r in result.history if r.get("data_wait") is not None]
     assert shares
     assert all(0 < share <= 1 for share in shares)
@@ -343,7 +394,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
 
     train(tmp_path / "run", epochs=1)
     with locked(tmp_path / "run"), pytest.raises(RunError, match="another process trains in it"):
-        fit(train=corners(), valid=corners(40, seed=1), resume=tmp_path / "run", epochs=2)
+        fit(**DATA, resume=tmp_path / "run", epochs=2)
 
 
 def test_state_of_a_plain_run_has_no_more_than_it_needs():

@@ -20,7 +20,9 @@ from portable_nn.train import Interrupted, evaluate, fit, loop, predict, read_mo
 from portable_nn.train.progress import Silent
 from portable_nn.train.records import read_metrics
 
-FAST = {"model": "mlp", "epochs": 4, "batch_size": 16, "shift": 1, "optimizer": "adamw", "lr": 0.01, "log_every": 4, "report": False}
+FAST = {"model": "mlp", "epochs": 4, "batch_size": 16, "augment": "shift:1", "optimizer": "adamw", "lr": 0.01, "log_every": 4, "report": False}
+
+DATA = {"train": corners(), "valid": corners(40, seed=1), "test": corners(32, seed=2)}
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +43,11 @@ class At(Silent):
 
 
 def train(folder, **more):
-    return fit(train=corners(), valid=corners(40, seed=1), **{**FAST, "out": str(folder), **more})
+    return fit(**DATA, **{**FAST, "out": str(folder), **more})
 
 
 def resume(folder, **more):
-    return fit(train=corners(), valid=corners(40, seed=1), resume=folder, **more)
+    return fit(**DATA, resume=folder, **more)
 
 
 def weights(folder):
@@ -67,7 +69,9 @@ def test_a_run_learns_and_leaves_its_folder(tmp_path, backend):
         "result.json",
     }  # fmt: skip
     rows = read_metrics(tmp_path / "run")
-    assert [r["step"] for r in rows if r.get("test_loss") is not None] == [6, 12, 18, 24]
+    assert [r["step"] for r in rows if r.get("valid_loss") is not None] == [6, 12, 18, 24]
+    assert [r["step"] for r in rows if r.get("test_loss") is not None] == [24]  # once, at the end
+    assert result.valid_accuracy == 1.0
     assert [r["step"] for r in rows if r.get("train_loss") is not None] == [1, 4, 6, 8, 12, 16, 18, 20, 24]
     assert list(load_file(tmp_path / "run" / "model.safetensors")) == sorted(nn.state_dict(result.model))
 
@@ -82,10 +86,10 @@ def test_a_saved_model_gives_the_same_answers(tmp_path, backend):
     result = train(tmp_path / "run", backend=backend.name)
     with pnn.use_backend(backend):
         model, info = read_model(tmp_path / "run")
-        again = evaluate(model, Batches(corners(40, seed=1), 7, info.normalisation, shuffle=False))
+        again = evaluate(model, Batches(DATA["test"], 7, info.normalisation, shuffle=False))
         np.testing.assert_array_equal(again.predictions, result.evaluation.predictions)
         assert again.loss == pytest.approx(result.evaluation.loss, rel=1e-5)
-        chances = predict(model, info.normalisation(corners(40, seed=1).images), batch_size=9)
+        chances = predict(model, info.normalisation(DATA["test"].images), batch_size=9)
     np.testing.assert_allclose(chances.sum(axis=1), 1)
     np.testing.assert_allclose(chances.max(axis=1), result.evaluation.confidence, rtol=1e-4)
     assert info.classes == ("ul", "ur", "ll", "lr")
@@ -110,9 +114,9 @@ def test_ctrl_c_then_resume_is_the_run_that_never_stopped(tmp_path, backend, ste
     for name, x in optimizer_arrays(tmp_path / "whole").items():
         np.testing.assert_array_equal(optimizer_arrays(tmp_path / "cut")[name], x)
     rows = [[{k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "data_wait")} for row in read_metrics(tmp_path / name)] for name in ("cut", "whole")]
-    steps_only = [[r for r in part if r["step"] % 4 == 0 or r.get("test_loss")] for part in rows]
-    assert [r["step"] for r in steps_only[0] if "test_loss" in r] == [6, 12, 18, 24]
-    assert [r for r in steps_only[0] if "test_loss" in r] == [r for r in steps_only[1] if "test_loss" in r]
+    measured = [[r for r in part if "valid_loss" in r or "test_loss" in r] for part in rows]
+    assert [r["step"] for r in measured[0]] == [6, 12, 18, 24, 24]
+    assert measured[0] == measured[1]
 
 
 def test_the_handler_of_ctrl_c_is_given_back(tmp_path):
@@ -216,7 +220,7 @@ def test_resume_refuses_what_would_be_another_run(tmp_path):
     with pytest.raises(RunError, match=r"lr is 0\.5 but the run .* has 0\.01"):
         resume(run, lr=0.5)
     with pytest.raises(RunError, match="other data"):
-        fit(train=corners(seed=9), valid=corners(40, seed=1), resume=run)
+        fit(**{**DATA, "train": corners(seed=9)}, resume=run)
     with pytest.raises(RunError, match="no run folder"):
         resume(tmp_path / "nowhere")
     with pytest.raises(RunError, match="holds a run already"):
@@ -235,7 +239,8 @@ def test_a_finished_run_reports_again_when_resumed(tmp_path):
     again = resume(tmp_path / "run")
     assert again.evaluation.loss == first.evaluation.loss
     assert weights(tmp_path / "run") == before
-    assert [r["step"] for r in read_metrics(tmp_path / "run") if r.get("test_loss") is not None] == [6, 12, 18, 24]
+    rows = read_metrics(tmp_path / "run")
+    assert [r["step"] for r in rows if "valid_loss" in r or "test_loss" in r] == [6, 12, 18, 24, 24]
 
 
 def test_a_model_of_ones_own(tmp_path):
@@ -265,6 +270,8 @@ def test_settings_that_do_not_fit_are_named(tmp_path):
         train(tmp_path / "b", learning_rate=1)
     with pytest.raises(SettingError, match="one of train and valid"):
         fit(train=corners())
+    with pytest.raises(SettingError, match="test was given without"):
+        fit(test=corners())
     assert not (tmp_path / "a").exists()
 
 

@@ -14,7 +14,7 @@ from ..checkpoint import MODEL
 from ..config import TrainConfig, load_config
 from ..metrics import class_metrics, confusion_matrix
 from ..records import Row, read_metrics, write_bytes
-from ..report import PREDICTIONS, Predictions, read_predictions
+from ..report import LABELS, PREDICTIONS, Predictions, read_predictions
 from ..summary import AUGMENTED, PROFILE, read_summary
 from . import png
 from .chart import Series, chart, smooth
@@ -66,24 +66,32 @@ def write_page(folder: str | Path) -> Path:
 
 def _headline(config: TrainConfig, result: dict[str, Any] | None, rows: list[Row]) -> str:
     if result is None:
-        tested = [r for r in rows if r.get("test_loss") is not None]
+        tested = [r for r in rows if r.get("valid_loss") is not None or r.get("test_loss") is not None]
         done = f"{tested[-1]['epoch']} of {config.epochs} epochs are behind it" if tested else "no epoch is behind it"
         return f'<p class="soft">This run has not finished: {done}. Continue it with <code>portable-nn train --resume</code>.</p>'
-    best = result["best"]
+    best, chosen_by = result["best"], result["watched"]
     pairs = [
-        ("test accuracy, last epoch", percent(result["test_accuracy"])),
-        (f"test accuracy, best epoch ({best['epoch']})", percent(best["test_accuracy"])),
-        ("test loss", number(result["test_loss"])),
-        *((f"test {name}", number(value)) for name, value in result.get("metrics", {}).items()),
+        ("test accuracy", percent(result.get("test_accuracy"))),
+        *(
+            [("validation accuracy", percent(result.get("valid_accuracy"))), (f"best validation accuracy (epoch {best['epoch']})", percent(best.get("valid_accuracy"))),
+             ("test accuracy of that epoch", percent(best.get("test_accuracy")))]
+            if chosen_by == "valid" else [(f"best test accuracy (epoch {best['epoch']})", percent(best["test_accuracy"]))]
+        ),
+        ("test loss", number(result.get("test_loss"))),
+        *([("validation loss", number(result["valid_loss"]))] if "test_loss" not in result else []),
+        *((f"{'test' if 'test_loss' in result else 'validation'} {name}", number(value)) for name, value in result.get("metrics", {}).items()),
         ("parameters", f"{result['parameters']:,}"),
         ("epochs, steps", f"{result['epochs']}, {result['steps']:,}"),
         ("seconds of training", number(result["seconds"], ",.1f")),
         ("images per second", number(result["images_per_second"], ",.0f")),
         ("time waiting for data", percent(result["data_wait"])),
+        ("augmentation, of a step", percent(result["augmentation"])),
     ]
     known = [(n, v) for n, v in pairs if v != DASH]
     early = f'<p class="soft">Stopped early: {escape(result["stopped_early"])}.</p>' if result.get("stopped_early") else ""
-    chosen = '<p class="soft">The best epoch was chosen by this same test set, so its figure is a little too good; that of the last epoch is not chosen.</p>'
+    chosen = "" if chosen_by == "valid" else (
+        '<p class="soft">There was no validation set: the best epoch was chosen by the test set, so its figure is a little too good; that of the last epoch is not chosen.</p>'
+    )
     return f'<p class="soft">{escape(result["backend"])}: {escape(result["device"])}, {escape(result["precision"])}</p>' + figures(known) + early + chosen
 
 
@@ -97,19 +105,21 @@ def _curves(rows: list[Row]) -> list[str]:
     made = []
     for quantity, scale, unit in (("loss", 1.0, ""), ("accuracy", 100.0, "%")):
         series = []
-        for colour, part in enumerate(("train", "test")):
+        for colour, part in enumerate(("train", "valid", "test")):
             steps, values = column(rows, f"{part}_{quantity}", scale)
             if not steps:
                 continue
             if part == "train" and len(values) > 50:
                 series.append(Series("", steps, values, colour=colour, faint=True))
                 values = smooth(values, max(5, len(values) // 30))
-            series.append(Series(part, steps, values, colour=colour))
+            series.append(Series(LABELS[part], steps, values, colour=colour, points=len(steps) == 1))
         if series:
             positive = all(v > 0 for s in series for v in s.y)
             made.append(chart(quantity.capitalize(), series, "step", unit, log_y=quantity == "loss" and positive))
-    own = sorted({name for row in rows for name in row if name.startswith("test_")} - {"test_loss", "test_accuracy"})
-    made += [chart(name.removeprefix("test_"), [Series("", *column(rows, name), colour=1)], "step", "test") for name in own]
+    own = sorted({name.partition("_")[2] for row in rows for name in row if name.startswith(("valid_", "test_"))} - {"loss", "accuracy"})
+    for name in own:
+        found = [(part, column(rows, f"{part}_{name}")) for part in ("valid", "test")]
+        made.append(chart(name, [Series(LABELS[p], *xy, colour=1 + (p == "test"), points=len(xy[0]) == 1) for p, xy in found if xy[0]], "step", ""))
     for name, title, scale, unit in (("lr", "Learning rate", 1.0, ""), ("images_per_second", "Throughput", 1.0, "images/s"), ("data_wait", "Time waiting for data", 100.0, "%")):
         steps, values = column(rows, name, scale)
         if steps:
@@ -157,8 +167,8 @@ def _mistakes(found: Predictions) -> str:
         tiles.append(f"<figure>{picture}<figcaption>{escape(told)}, is <b>{escape(found.classes[true])}</b></figcaption></figure>")
     wrong = int((found.labels != found.predictions).sum())
     if not tiles:
-        return '<p class="soft">There is none: every test image was predicted right.</p>'
-    return f'<p class="soft">{wrong} of {len(found.labels)} test images are wrong; the surest {len(tiles)} are shown.</p><div class="tiles">{"".join(tiles)}</div>'
+        return f'<p class="soft">There is none: every {found.part} image was predicted right.</p>'
+    return f'<p class="soft">{wrong} of {len(found.labels)} {found.part} images are wrong; the surest {len(tiles)} are shown.</p><div class="tiles">{"".join(tiles)}</div>'
 
 
 def _augmented(folder: Path) -> str:
