@@ -13,13 +13,13 @@ def generalised_cross_entropy(scores, labels, q=0.7):
     return xp.mean((1.0 - xp.exp(q * log_p)) / q)
 
 
-train, test = pnn.data.load("digits")
+train, valid = pnn.data.load("digits")
 labels = train.labels.copy()
 labels[::4] = (labels[::4] + 1) % 10  # every fourth label is wrong
 noisy = pnn.data.Dataset(train.images, labels, train.classes, "digits")
 
 settings = {"epochs": 8, "batch_size": 32, "lr": 0.005}
-plain = pnn.train.fit("mlp", noisy, test, **settings)
-robust = pnn.train.fit("mlp", noisy, test, loss=generalised_cross_entropy, **settings)
-print(f"trained on 25 % wrong labels: {100 * plain.test_accuracy:.1f} % by cross entropy, {100 * robust.test_accuracy:.1f} % by the robust loss")
-assert robust.test_accuracy > 0.85
+plain = pnn.train.fit("mlp", noisy, valid, **settings)
+robust = pnn.train.fit("mlp", noisy, valid, loss=generalised_cross_entropy, **settings)
+print(f"trained on 25 % wrong labels: {100 * plain.valid_accuracy:.1f} % by cross entropy, {100 * robust.valid_accuracy:.1f} % by the robust loss")
+assert robust.valid_accuracy > 0.85

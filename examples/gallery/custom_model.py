@@ -35,10 +35,10 @@ class UntilGood(pnn.train.Callback):
             run.stop_after_epoch(f"{100 * evaluation.accuracy:.1f} % are enough")
 
 
-train, test = pnn.data.load("digits")
-result = pnn.train.fit(Net(), train, test, epochs=10, lr=0.02, optimizer="muon", callbacks=[UntilGood()])
+train, valid = pnn.data.load("digits")
+result = pnn.train.fit(Net(), train, valid, epochs=10, lr=0.02, optimizer="muon", callbacks=[UntilGood()])
 
 model, info = pnn.train.read_model(result.folder, model=Net())
-chances = pnn.train.predict(model, info.normalisation(test.images[:1]))
-print(f"{result.steps} steps, {100 * result.test_accuracy:.1f} %; the first test image is a {info.classes[chances[0].argmax()]}")
-assert result.test_accuracy >= 0.9
+chances = pnn.train.predict(model, info.normalisation(valid.images[:1]))
+print(f"{result.steps} steps, {100 * result.valid_accuracy:.1f} %; the first validation image is a {info.classes[chances[0].argmax()]}")
+assert result.valid_accuracy >= 0.9

@@ -34,5 +34,5 @@ check_op(hard_gate, hard_gate.samples[0], "float32", here)  # against its refere
 check_gradient(hard_gate, hard_gate.samples[0], "numpy")  # the gradient against differences
 
 result = pnn.train.fit(Net(), *pnn.data.load("digits"), epochs=6, lr=0.005)
-print(f"hard_gate on {result.backend}: test accuracy {100 * result.test_accuracy:.1f} %")
-assert result.test_accuracy > 0.9
+print(f"hard_gate on {result.backend}: accuracy {100 * result.valid_accuracy:.1f} %")
+assert result.valid_accuracy > 0.9

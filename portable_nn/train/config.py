@@ -26,6 +26,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 VIEWS = ("none", "flip", "shift", "flip+shift")
 MONITORS = ("accuracy", "loss")
 ON_ERROR = ("raise", "skip")
+RECIPES = {path.stem: path for path in sorted((Path(__file__).parent / "recipes").glob("*.toml"))}
+"""Files of settings that come along, by name."""
 
 
 def setting(default: Any, meaning: str, choices: tuple[str, ...] = ()) -> Any:
@@ -248,10 +250,11 @@ def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """Read a .toml or .json file of settings as a dict; raises `SettingError` naming the file."""
-    path = Path(path)
+    """Read a .toml or .json file of settings, or a recipe that comes along, as a dict; raises `SettingError` naming the file."""
+    path = RECIPES.get(str(path), Path(path))
     if path.suffix not in (".toml", ".json"):
-        raise SettingError(f"{path}: a file of settings must end in .toml or .json; rename it")
+        hint = did_you_mean(str(path), tuple(RECIPES)) or "; rename it"
+        raise SettingError(f"{path}: is no recipe ({', '.join(RECIPES)}), and a file of settings must end in .toml or .json{hint}")
     try:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
@@ -282,7 +285,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="read settings from a .toml or .json file; options win",
+        help=f"read settings from a .toml or .json file, or a recipe that comes along ({', '.join(RECIPES)}); options win",
     )
     for field in FIELDS.values():
         kind, optional = _kind(field.name)

@@ -160,8 +160,8 @@ class Run:
         epochs, per_epoch = self.config.epochs, len(self.parts.train)
         evaluation: Evaluation | Measurement | None = None
         parameters, train = count_params(self.state.model), self.parts.train.dataset
-        held_out = {part: batches for part, batches in (("valid", self.parts.valid), ("test", self.parts.test)) if batches is not None}
-        sizes = "".join(f", {len(batches.dataset)} {PARTS[part]}" for part, batches in held_out.items())
+        held_out = ((PARTS["valid"], self.parts.valid), (PARTS["test"], self.parts.test))
+        sizes = "".join(f", {len(batches.dataset)} {name}" for name, batches in held_out if batches is not None)
         title = (
             f"{self.config.model} ({parameters:,} parameters) on {train.name} ({len(train)} training{sizes} images), "
             f"{self.backend.name}: {self.backend.device}"

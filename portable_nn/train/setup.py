@@ -19,7 +19,6 @@ from .config import TrainConfig
 from .step import Recipe, TrainState
 from .task import Pairs, Task
 
-
 Part = Literal["valid", "test"]
 PARTS: dict[Part, str] = {"valid": "validation", "test": "test"}
 """What is held out from training, as the metrics call it and in words."""

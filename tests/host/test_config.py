@@ -11,6 +11,7 @@ import pytest
 from portable_nn.core.errors import SettingError
 from portable_nn.train.config import (
     FIELDS,
+    RECIPES,
     TYPES,
     TrainConfig,
     add_arguments,
@@ -170,3 +171,13 @@ def test_run_folder_is_a_free_one(tmp_path, monkeypatch):
     assert TrainConfig().run_folder().parts == ("runs", "digits-lenet")
     (tmp_path / "runs" / "digits-lenet").mkdir(parents=True)
     assert TrainConfig().run_folder().parts == ("runs", "digits-lenet-2")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_settings_by_name(name):
+    made = load_config(name)
+    assert made.data == "cifar10"
+    assert made.valid_fraction == 0.0  # they learn from all images, as the papers do
+    assert f"--config {name}" in (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    with pytest.raises(SettingError, match=rf"is no recipe .*did you mean '{name}'"):
+        load_config(name[:-1])

@@ -272,7 +272,7 @@ def test_small_sets_keep_back_an_image_of_each_class(tmp_path, image_module):
     assert (len(made.train), made.valid.counts.tolist()) == (4, [1, 1])
     for name in ("001", "002"):
         (tmp_path / "train" / "dog" / f"{name}.png").unlink()
-    with pytest.raises(DataError, match="class 'dog' has a single training image.*--valid-fraction 0"):
+    with pytest.raises(DataError, match=r"class 'dog' has a single training image.*--valid-fraction 0"):
         data.load_splits(tmp_path)
     assert data.load_splits(tmp_path, valid_fraction=0).valid is None
     with pytest.raises(SettingError, match="valid_fraction is 1"):
