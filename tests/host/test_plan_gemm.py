@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from portable_nn.core.errors import NoKernel
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Const, In, Launch, Out, Plan, Profile, Ref, Term
 from portable_nn_kernels.plans import RULES, gemm
+from portable_nn_kernels.sizes import declared
 from portable_nn_kernels.source import kernel_file, program_text
 
 GPU = Profile("gpu", vendor="nvidia", units=80)
@@ -187,10 +186,9 @@ def test_kinds_that_do_not_mix_are_refused() -> None:
 
 
 def test_tuned_tiles_satisfy_what_the_kernels_assume() -> None:
-    tuning = tomllib.loads((resources.files("portable_nn_kernels") / "tuning" / "gemm.toml").read_text())
-    for tile in tuning["gpu"]:
-        items = tile["tm"] // tile["rm"] * (tile["tn"] // tile["rn"])
-        assert items <= 256
-        for size in ("tm", "tn", "tk"):
-            assert items % tile[size] == 0
-    assert tuning["gpu"][-1]["least"] == 0  # some tile is always taken
+    for tiles in declared()["gpu.gemm.tiles"].candidates:
+        for tm, tn, tk, rm, rn, _ in tiles:
+            items = tm // rm * (tn // rn)
+            assert items <= 256
+            assert all(items % size == 0 for size in (tm, tn, tk))
+        assert tiles[-1][-1] == 0  # some tile is always taken

@@ -25,7 +25,7 @@ def shape_args(x: Spec, weight: Spec, y: Spec, window: Window, groups: int) -> t
 
 def tile(profile: Profile, rows: int, cols: int, batch: int) -> tuple[int, int]:
     """Return results per work-item in both directions: large tiles reuse more, small ones fill more compute units."""
-    for rm, rn in ((4, 4), (4, 2), (2, 2), (2, 1)):
+    for rm, rn in profile.size("gpu.conv.tiles"):
         tiles = -(-rows // (16 * rm)) * -(-cols // (16 * rn)) * batch
         if cols > 8 * rn and rows > 8 * rm and tiles >= profile.units:
             return rm, rn

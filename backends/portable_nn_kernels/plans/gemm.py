@@ -13,7 +13,7 @@ from portable_nn_kernels.launch import In, Launch, Out, Plan, Profile, Scratch
 from . import plans
 from .gemm_cpu import cpu_gemm
 from .gemm_mma import mma_gemm, serves
-from .gemm_parts import EPILOGUES, Problem, common_args, compute_dtype, split, split_sum, tags, tuning, up
+from .gemm_parts import EPILOGUES, Problem, common_args, compute_dtype, split, split_sum, tags, up
 from .gemm_parts import Gemm as Gemm
 from .gemm_parts import Matrix as Matrix
 
@@ -56,16 +56,15 @@ def gemm_launches(
 
 def _tiled(profile: Profile, p: Problem, scratch: int) -> Gemm:
     compute = compute_dtype(p.c.dtype)
-    for tile in tuning()["gpu"]:
-        tm, tn, tk, rm, rn = (tile[key] for key in ("tm", "tn", "tk", "rm", "rn"))
+    for tm, tn, tk, rm, rn, least in profile.size("gpu.gemm.tiles"):
         fits = (tm + tn + 2) * tk * compute.itemsize <= profile.local_bytes and compute.itemsize * rm * rn <= 256
         enough = up(p.m, tm) * up(p.n, tn) * p.batch >= profile.units
-        if fits and (tile["least"] == 0 or (min(p.m, p.n) >= tile["least"] and enough)):
+        if fits and (least == 0 or (min(p.m, p.n) >= least and enough)):
             break
     items = (tm // rm) * (tn // rn)
     blocks_m, blocks_n = up(p.m, tm), up(p.n, tn)
     groups = blocks_m * blocks_n * p.batch
-    parts = max(1, min(64, 2 * profile.units // groups, p.k // 256)) if profile.shape == "gpu" else 1
+    parts = max(1, min(64, profile.size("gpu.gemm.fill") * profile.units // groups, p.k // profile.size("gpu.gemm.part"))) if profile.shape == "gpu" else 1
     k_part = up(up(p.k, parts), tk) * tk
     parts = max(1, up(p.k, k_part)) if p.k else 1
     inside, specs = split(p, parts, scratch) if parts > 1 else (p, None)

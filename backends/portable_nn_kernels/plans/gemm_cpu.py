@@ -48,15 +48,15 @@ class Tiles:
 
 
 def choose(profile: Profile, p: Problem) -> Tiles:
-    """Choose the kernel and its tile for a problem, by the measured rules in tuning/gemm.toml."""
+    """Choose the kernel and its tile for a problem, by the measured rules in tuning/gemm.toml and sizes.toml."""
     width = max(4, min(16, profile.vector))
-    tiles, choice = tuning()["cpu"][str(width)], tuning()["cpu"]["choice"]
+    tiles = tuning()["cpu"][str(width)]
     lanes = width * 4 // compute_dtype(p.c.dtype).itemsize
     along_k = (p.a.col == 1 or p.k == 1) and (p.b.row == 1 or p.k == 1)
-    dots = along_k and p.k >= lanes and (p.m < choice["pack_dots_rows"] or p.n <= lanes)
+    dots = along_k and p.k >= lanes and (p.m < profile.size("cpu.gemm.pack_dots_rows") or p.n <= lanes)
     b_bytes, row_bytes = p.n * p.k * p.b.dtype.itemsize, p.b.row * p.b.dtype.itemsize
-    large = b_bytes >= choice["pack_direct_bytes"] or (row_bytes % 4096 == 0 and p.k >= 256)
-    pack = not dots and p.k > 0 and (p.b.col != 1 or (large and p.m >= choice["pack_direct_rows"]))
+    large = b_bytes >= profile.size("cpu.gemm.pack_direct_bytes") or (row_bytes % 4096 == 0 and p.k >= 256)
+    pack = not dots and p.k > 0 and (p.b.col != 1 or (large and p.m >= profile.size("cpu.gemm.pack_direct_rows")))
     thin = p.m <= 4
     if thin:  # a vector as long as it helps: B is read once, so what counts is long runs of memory
         mr = (1, 2, 4, 4)[p.m - 1]
@@ -71,8 +71,8 @@ def choose(profile: Profile, p: Problem) -> Tiles:
     # Split K to occupy every core, or to keep a part of B in the second-level cache for all of a few tiles.
     rows, columns = made.blocks(p)
     parts = 4 * profile.units // (rows * columns * p.batch)
-    if p.m * p.n <= choice["split_sums"] and not dots:
-        parts = max(parts, b_bytes // choice["split_bytes"])
+    if p.m * p.n <= profile.size("cpu.gemm.split_sums") and not dots:
+        parts = max(parts, b_bytes // profile.size("cpu.gemm.split_bytes"))
     return replace(made, parts=max(1, min(16, parts, p.k // 1024)))
 
 
@@ -82,7 +82,7 @@ def cpu_gemm(profile: Profile, p: Problem, scratch: int) -> Gemm:
         p = p.swapped()  # then the columns of A' are adjacent: no packing
     if p.n == 1:
         p = replace(p, b=replace(p.b, col=1))
-    tiles, choice, compute = choose(profile, p), tuning()["cpu"]["choice"], compute_dtype(p.c.dtype)
+    tiles, compute = choose(profile, p), compute_dtype(p.c.dtype)
     inside, specs, launches = p, list[Spec](), list[Launch]()
     if tiles.parts > 1:
         inside, partial = split(p, tiles.parts, scratch)
@@ -113,7 +113,8 @@ def cpu_gemm(profile: Profile, p: Problem, scratch: int) -> Gemm:
     per_item = up(rows, max(1, min(rows, up(wanted, blocks_n * p.batch * tiles.parts))))
     blocks_m = up(rows, per_item)
     k_part = up(p.k, tiles.parts)
-    k_block = choice["k_block"] if inside.c.dtype == compute and k_part > choice["k_block"] else max(k_part, 1)
+    k_block = profile.size("cpu.gemm.k_block")
+    k_block = k_block if inside.c.dtype == compute and k_part > k_block else max(k_part, 1)
     args = common_args(inside, blocks_m=blocks_m, blocks_n=blocks_n, k_part=k_part, c_part=p.batch * p.m * p.n)
     if tiles.dots:
         kernel, only, extra = "pnn_gemm_dots", "GEMM_DOTS", i64(per_item)

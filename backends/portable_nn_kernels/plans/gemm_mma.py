@@ -28,7 +28,7 @@ def mma_gemm(profile: Profile, p: Problem, scratch: int) -> Gemm:
     kind, halves = KINDS[p.a.dtype]
     blocks_m, blocks_n, tk = up(p.m, tm), up(p.n, tn), _WORDS * halves
     groups = blocks_m * blocks_n * p.batch
-    parts = max(1, min(64, 2 * profile.units // groups, p.k // 256))
+    parts = max(1, min(64, profile.size("gpu.gemm.fill") * profile.units // groups, p.k // profile.size("gpu.gemm.part")))
     k_part = up(up(p.k, parts), tk) * tk
     parts = up(p.k, k_part)
     inside, specs = split(p, parts, scratch) if parts > 1 else (p, None)

@@ -31,7 +31,7 @@ def _walk(rows: int, length: int, profile: Profile) -> tuple[int, int, Defines]:
     group = profile.vector if profile.shape == "cpu" else 64
     tiles = -(-rows // group)
     if profile.shape == "cpu":
-        tiles = min(tiles, max(1, min(8 * profile.units, rows * length // 8192)))
+        tiles = min(tiles, max(1, min(8 * profile.units, rows * length // profile.size("cpu.norm.work"))))
     return group, min(tiles, 1 << 20), (("G", group),)
 
 

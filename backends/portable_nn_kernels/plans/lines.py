@@ -13,7 +13,6 @@ from portable_nn_kernels.launch import Const, Define, Launch, Profile, Ref, Scra
 from .copies import copy_launch
 
 SHORT = 32  # a line shorter than this leaves most of a work-group idle: one work-item per line then
-_CPU_WORK = 8192  # elements below which a second group does not pay; these kernels take an exponential for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ def lines(shape: Sequence[int], axis: int, operands: Sequence[Line], profile: Pr
     cpu = profile.shape == "cpu"
     walked = [a for a, o in zip(along, operands, strict=True) if not o.per_line]
     shared = not alone and length >= SHORT and (walked[-1] == 1 or count < 16)
-    group = 16 if cpu else 64 if not shared or length < 512 else min(256, profile.group_limit)
+    group = 16 if cpu else 64 if not shared or length < 512 else min(profile.size("gpu.line.group"), profile.group_limit)
     defines: list[tuple[str, Define]] = [("G", group)]
     if shared:
         defines.append(("LANES", 1))
@@ -119,7 +118,7 @@ def lines(shape: Sequence[int], axis: int, operands: Sequence[Line], profile: Pr
     if outer == 1:
         defines.append(("FLAT", 1))
     tiles = count if shared else -(-count // group)
-    groups = min(tiles, max(1, min(4 * profile.units, -(-count * length // _CPU_WORK)))) if cpu else tiles
+    groups = min(tiles, max(1, min(4 * profile.units, -(-count * length // profile.size("cpu.line.work"))))) if cpu else tiles
     each = tuple((a, b, c) for a, b, c in zip(outer_steps, inner_steps, along, strict=True))
     return Lines(tuple(copies), tuple(scratch), tuple(refs), count, inner, length, each, tuple(defines), group, max(groups, 1))
 

@@ -7,8 +7,6 @@ from portable_nn_kernels.launch import Arg, Const, Launch, Profile, Ref
 
 from .lines import SHORT, compute, vector_lanes
 
-_WORK = 8192  # elements below which a second group does not pay
-
 
 def serves(profile: Profile, length: int, steps: tuple[int, ...], dtypes: tuple[DType, ...]) -> bool:
     """Tell whether vectors can be used: weights side by side, and no operand wider or narrower than they read."""
@@ -57,4 +55,4 @@ def _sizes(rows: tuple[int, int]) -> tuple[Const, Const]:
 
 
 def _groups(rows: tuple[int, int], profile: Profile) -> int:
-    return min(rows[0], max(1, min(4 * profile.units, rows[0] * rows[1] // _WORK)))
+    return min(rows[0], max(1, min(4 * profile.units, rows[0] * rows[1] // profile.size("cpu.norm.work"))))

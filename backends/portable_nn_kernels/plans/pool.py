@@ -13,15 +13,14 @@ from .index_width import index_tag
 
 _CPU_LANES = 16  # one float32 vector: a group is one vector of neighbouring results
 _UNROLL = 9  # positions up to which a window's sizes are compile-time constants
-_CPU_CHUNK = 2048  # results below which another group costs more than it helps
 
 
 def walk(profile: Profile, made: Spec) -> tuple[int, int]:
     """Return the number of groups and their size for `made` results, as c/each_pixel.h walks over them."""
     if profile.shape == "gpu":
-        size = min(256, profile.group_limit)
+        size = min(profile.size("gpu.pool.group"), profile.group_limit)
         return min(-(-made.size // size), 2**16), size
-    return max(1, min(4 * profile.units, made.size // _CPU_CHUNK)), _CPU_LANES
+    return max(1, min(4 * profile.units, made.size // profile.size("cpu.pool.work"))), _CPU_LANES
 
 
 def _plan(call: Call, profile: Profile, kernel: str, refs: tuple[Ref, ...], x: Spec, y: Spec, *extra: tuple[str, Define]) -> Plan:
@@ -56,7 +55,7 @@ def _plan(call: Call, profile: Profile, kernel: str, refs: tuple[Ref, ...], x: S
 
 def _chunk(profile: Profile, lines: int, size: int) -> int:
     """Return how many rows a work-item takes."""
-    return -(-lines // max(1, min(lines, 4 * profile.units, size // _CPU_CHUNK)))
+    return -(-lines // max(1, min(lines, 4 * profile.units, size // profile.size("cpu.pool.work"))))
 
 
 def _vector(columns: int) -> int:
@@ -109,7 +108,7 @@ def _grad_planes(call: Call, profile: Profile) -> Plan | None:
         *((("I", dtypes.TAGS[index.dtype]),) if most else (("PAD_COUNTS", int(call.settings.get("count_include_pad", False))),)),
     )  # fmt: skip
     refs: tuple[Ref, ...] = (In(0), In(1), Out(0)) if most else (In(0), Out(0))
-    groups = max(1, min(planes, 4 * profile.units, x.size // _CPU_CHUNK))
+    groups = max(1, min(planes, 4 * profile.units, x.size // profile.size("cpu.pool.work")))
     args: tuple[Arg, ...] = (*refs, *(Const("i64", v) for v in numbers))
     return Plan((Launch("pnn_pool_grad_planes", "pool_cpu.c", (groups,), (1,), args, defines),))
 
@@ -158,7 +157,7 @@ def avg_pool2d(call: Call, profile: Profile) -> Plan:
     """Plan the mean; whole planes get a group each."""
     x, y = call.spec(0), call.outputs[0]
     if y.size and y.shape[2:] == (1, 1) and call.op.startswith("adaptive") and not is_channels_last(x):
-        count, size = min(y.size, 2**16) if profile.shape == "gpu" else max(1, min(4 * profile.units, x.size // _CPU_CHUNK)), 64
+        count, size = min(y.size, 2**16) if profile.shape == "gpu" else max(1, min(4 * profile.units, x.size // profile.size("cpu.pool.work"))), 64
         size = _CPU_LANES if profile.shape == "cpu" else min(size, profile.group_limit)
         args: tuple[Arg, ...] = (In(0), Out(0), *(Const("i64", v) for v in (*x.shape, *x.strides, *y.strides[:2])))
         defines = (("T", dtypes.TAGS[x.dtype]), ("SIZE", size))

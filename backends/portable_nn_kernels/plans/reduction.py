@@ -18,7 +18,6 @@ from . import plans
 from .copies import copy_launch
 
 _SHORT = 32  # an inner reduced axis below this leaves most of a work-group idle: one work-item per output then
-_CPU_WORK = 16384  # elements below which a second group does not pay
 _LIMITS = {
     "i32": ("(-2147483647 - 1)", "2147483647"),
     "u32": ("0u", "4294967295u"),
@@ -148,13 +147,13 @@ def reduce_launches(
     cpu = profile.shape == "cpu"
     rows = r0 >= _SHORT and (outputs < 4 or abs(r0_steps[0]) <= abs(k0_steps[0]))
     if rows:
-        group, wide, tiles = (16, 0, outputs) if cpu else (256 if r0 >= 256 else 64, 0, outputs)
+        group, wide, tiles = (16, 0, outputs) if cpu else (profile.size("gpu.reduce.group") if r0 >= 256 else 64, 0, outputs)
     else:
         group = 16 if cpu else 64
         wide = next((w for w in (16, 8, 4) if k0 % (w * group) == 0), 1) if cpu and k0_steps[0] == 1 and k1 == 1 else 1
         tiles = -(-outputs // (group * wide))
     least = 512 if rows else 64  # terms of a part
-    target = min(4 * profile.units, -(-outputs * terms // _CPU_WORK)) if cpu else 8 * profile.units
+    target = min(4 * profile.units, -(-outputs * terms // profile.size("cpu.reduce.work"))) if cpu else profile.size("gpu.reduce.fill") * profile.units
     parts = 1 if whole else max(1, min(-(-target // tiles), terms // least))
     parts_1 = min(parts, r1)
     parts_0 = max(1, min(-(-parts // parts_1), r0)) if parts_1 else 1
