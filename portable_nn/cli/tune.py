@@ -29,7 +29,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     )  # fmt: skip
     tune.add_argument("--op", action="append", default=[], metavar="NAME", help="only sizes that this op decides, or whose name begins so")
     tune.add_argument("--budget", type=float, metavar="SECONDS", help="begin no candidate after so long (default: until all are tried)")
-    tune.add_argument("--rounds", type=int, default=9, help="bursts of each candidate (default 9)")
+    tune.add_argument("--rounds", type=int, default=12, help="bursts of each candidate (default 12)")
     tune.add_argument("--again", action="store_true", help="forget what was found before")
     tune.add_argument("--list", action="store_true", help="list the sizes with their values and candidates")
     tune.add_argument("--dry-run", action="store_true", help="say what would be tried")

@@ -16,7 +16,7 @@ from ..core.tuning import Tunable
 from ..core.version import VERSION
 from .trial import Trial, Tried, candidates
 
-ROUNDS = 9
+ROUNDS = 12
 
 
 class Search:
@@ -30,7 +30,7 @@ class Search:
     again : bool
         Begin anew: what the file has found is forgotten.
     rounds : int
-        Bursts of each candidate.
+        Bursts of each candidate; two at least.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Search:
     """
 
     def __init__(self, backend: Backend, path: Path, again: bool = False, rounds: int = ROUNDS) -> None:
-        self.backend, self.path, self.rounds = backend, path, rounds
+        self.backend, self.path, self.rounds = backend, path, max(rounds, 2)
         self.tunables = backend.tunables()
         self.digest = tuning.digest(self.tunables)
         self.tried: dict[str, Any] = {}

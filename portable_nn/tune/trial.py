@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,9 +40,9 @@ class Tried:
     why : str
         For the last two.
     ratios : list of float
-        Time by that of the default, for each call; the median of the rounds.
+        Time by that of the default, for each call: the fastest burst by the fastest, since what disturbs a burst only makes it slower.
     noise : float
-        Half the spread of these ratios over the rounds, between the quartiles; the largest of the calls.
+        Half the difference between such ratios of every other round and of the rest; the largest of the calls.
     """
 
     value: Any
@@ -130,10 +129,9 @@ class Trial:
                     if turn:
                         times[number].append(seconds)
             for number, one in found.items():
-                ratios = [a / b for a, b in zip(times[number], times[0], strict=True)]
-                ratio = statistics.median(ratios)
+                ratio, odd, even = (min(times[number][part]) / min(times[0][part]) for part in (slice(None), slice(0, None, 2), slice(1, None, 2)))
                 one.ratios.append(round(ratio, 4))
-                one.noise = max(one.noise, round(_half_spread(ratios) / ratio, 4))
+                one.noise = max(one.noise, round(abs(odd - even) / 2 / ratio, 4))
         return found
 
     def _burst(self, run: Run, calls: int) -> float:
@@ -190,13 +188,6 @@ def _operands(op: Op, there: Any, entry: Any) -> list[Any]:
         value = bound.arguments[name]
         found += list(value) if isinstance(value, list | tuple) else [value]
     return found
-
-
-def _half_spread(values: Sequence[float]) -> float:
-    if len(values) < 4:
-        return 0.0
-    low, _, high = statistics.quantiles(values, n=4)
-    return (high - low) / 2
 
 
 def _line(error: BaseException) -> str:

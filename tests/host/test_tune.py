@@ -179,13 +179,28 @@ def test_the_fastest_that_is_right_wins(search: SimpleNamespace) -> None:
     assert kept["device"] == "fake"
 
 
-def test_noise_larger_than_the_gain(search: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    noisy = iter(np.tile([0.6, 1.7, 1.0, 2.9, 0.8, 1.1, 1.3], 10000))
+def disturbed(search: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, factor: Any) -> dict[str, Any]:
+    """Search where the time of every burst is multiplied."""
     plain = trial.Trial._burst
-    monkeypatch.setattr(trial.Trial, "_burst", lambda self, run, calls: plain(self, run, calls) * next(noisy))
+
+    def burst(self: Any, run: Any, calls: int) -> float:
+        return plain(self, run, calls) * factor()
+
+    monkeypatch.setattr(trial.Trial, "_burst", burst)
     one = search.new()
     list(one.run(one.wanted(), None))
-    assert one.sizes == {}
+    return one.sizes
+
+
+def test_disturbances_do_not_hide_a_gain(search: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    factors = iter(np.random.default_rng(0).choice([1.0, 4.0, 9.0], 10000))
+    assert disturbed(search, monkeypatch, lambda: next(factors)) == {"cpu.one.size": 2}
+
+
+def test_noise_larger_than_the_gain(search: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    search.speeds["cpu.one.size"][2] = 0.9
+    factors = iter(np.tile([0.8, 1.2], 10000))  # fast in every other round: which of the two it is cannot be told
+    assert disturbed(search, monkeypatch, lambda: next(factors) if search.backend.last.get("cpu.one.size") == 2 else 1.0) == {}
 
 
 def test_faster_on_one_call_but_slower_on_another() -> None:
