@@ -113,7 +113,7 @@ def measure(
             kept = results["rows"].get(wanted.name, {}).get("peers", {})
             if not again and set(peers) <= set(kept):
                 continue
-            if "peaks" not in results and isinstance(ours := machine.session(peers[0]), Session) and peers[0].startswith("ours"):
+            if "peaks" not in results and peers[0].startswith("ours") and not isinstance(ours := machine.session(peers[0]), str):
                 with around([ours]):
                     results["peaks"] = ours.ask("peaks", timeout=patience)
             if wanted.family in ("start", "memory"):

@@ -11,7 +11,7 @@ from ..probe import Probe
 
 _SIZES = tuple(1 << bits for bits in (15, 17, 19, 21, 23, 25, 27))  # bytes of data in all; the largest is beyond most caches
 _TOTAL = 1 << 28  # bytes moved per timing
-_ROUNDS = 7
+_ROUNDS = 15
 
 # Each item passes over its own part `rounds` times within one launch, so that no launch is in the figure; sums are kept in
 # eight vectors, because one chain of additions would be slower than a cache.
