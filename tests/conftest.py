@@ -38,7 +38,11 @@ _PILE = 300  # a CPU runtime holds about a megabyte per program, and the suite m
 
 @cache
 def find(name: str) -> Backend:
-    """Return a backend of BACKENDS, or of SHAPES: "opencl:gpu" is given a profile whose shape is "gpu"."""
+    """Return a backend of BACKENDS, or of SHAPES: "opencl:gpu" is given a profile whose shape is "gpu".
+
+    Its programs are compiled without optimisation, in half the time: no CPU runs them outside of tests, and what is
+    tested is the text. (Those for CPUs are compiled as users have them.)
+    """
     base, _, shape = name.partition(":")
     found = selection.get(base)
     profile = getattr(found, "profile", None)
@@ -47,8 +51,10 @@ def find(name: str) -> Backend:
     if base == "null":
         return selection.get("null", shape)
     from portable_nn_opencl.opencl import OpenCLBackend
+    from portable_nn_opencl.programs import Programs
 
     made = OpenCLBackend(found.found, replace(profile, shape=shape))  # type: ignore[attr-defined]
+    made.programs = Programs(made.context, made.found, profile.float64, ["-cl-opt-disable"])
     _piles.append(made.programs)
     return made
 
@@ -107,10 +113,21 @@ def any_backend(request: pytest.FixtureRequest) -> Backend:
     return selection.get(request.param)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let each worker take tests in a row, and steal when it has none: neighbours share compiled programs."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getvalue("dist") == "load" else None
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    found = [b for b in BACKENDS if f"[{b}-" in report.nodeid or f"[{b}]" in report.nodeid]
+    where = found[0] if found else "host"
     if report.skipped and isinstance(report.longrepr, tuple):
-        found = [b for b in BACKENDS if f"[{b}-" in report.nodeid or f"[{b}]" in report.nodeid]
-        _skips[found[0] if found else "host", report.longrepr[2].removeprefix("Skipped: ")] += 1
+        _skips[where, report.longrepr[2].removeprefix("Skipped: ")] += 1
+    if report.when == "teardown":  # checks that a test of several skipped; see grouped.py
+        _skips.update((where, str(reason)) for name, reason in report.user_properties if name == "skipped")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

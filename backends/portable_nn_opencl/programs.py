@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -50,14 +50,16 @@ class Programs:
         Its one device.
     float64 : bool
         Whether text may compute in it; the profile says so.
+    more : sequence of str
+        Options of the compiler beside those that every program gets.
     """
 
-    def __init__(self, context: Any, found: Found, float64: bool) -> None:
+    def __init__(self, context: Any, found: Found, float64: bool, more: Sequence[str] = ()) -> None:
         device = found.device
         self._context, self._found, self._device = context, found, device
         self._kept: dict[tuple[str, tuple[tuple[str, Define], ...]], Any] = {}
         self._first: tuple[tuple[str, Define], ...] = (("PNN_F64", 1),) if float64 else ()
-        self.options = ["-cl-std=CL1.2"]
+        self.options = ["-cl-std=CL1.2", *more]
         if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
             self.options.append("-cl-fp32-correctly-rounded-divide-sqrt")
         self._salt = "\n".join([found.key, _host() if found.kind == "cpu" else "", *self.options, *_switches()])

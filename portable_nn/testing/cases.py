@@ -115,10 +115,23 @@ def legal(op: Op, sample: Sample, dtype: str) -> bool:
     return True
 
 
+# By identity: samples hold mappings, so they cannot be hashed. The sample is kept, so that its id stays its own.
+_dtypes: dict[tuple[str, int], tuple[Sample, tuple[str, ...]]] = {}
+
+
 def dtypes_of(op: Op, sample: Sample) -> tuple[str, ...]:
     """Return the dtypes a sample is tested in: its own list, or every floating dtype the op takes and some others."""
     if sample.dtypes is not None:
         return sample.dtypes
+    if not any(known is sample for known in op.samples):
+        return _legal_dtypes(op, sample)
+    key = op.name, id(sample)
+    if key not in _dtypes:
+        _dtypes[key] = sample, _legal_dtypes(op, sample)
+    return _dtypes[key][1]
+
+
+def _legal_dtypes(op: Op, sample: Sample) -> tuple[str, ...]:
     operands = described(sample)
     if operands and all(a.dtype for a in operands):
         return (str(operands[0].dtype),)

@@ -16,10 +16,14 @@ from .gradient import check_gradient, differentiable
 
 
 class Case(NamedTuple):
-    """One check: a name that can be pasted into a shell, and what to call."""
+    """One check: a name that can be pasted into a shell, what to call, and the name without the dtype."""
 
     id: str
     run: Callable[[], object]
+    group: str
+
+
+Dtypes = Callable[[Op, Sample], tuple[str, ...]]
 
 
 def _slug(text: str) -> str:
@@ -37,23 +41,24 @@ def _label(backend: AnyBackend) -> str:
     return backend if isinstance(backend, str) else str(getattr(backend, "name", "backend"))
 
 
-def forward_cases(backend: AnyBackend, ops: list[Op], label: str = "") -> Iterator[Case]:
+def forward_cases(backend: AnyBackend, ops: list[Op], label: str = "", dtypes: Dtypes = dtypes_of) -> Iterator[Case]:
     """Yield `check_op` cases; `label` stands in front of their ids (the backend's name by default)."""
     name = label or _label(backend)
     for op in ops:
         for sample in op.samples:
-            for dtype in dtypes_of(op, sample):
-                yield Case(f"{name}-{op.name}-{_slug(sample.name)}-{dtype}", partial(check_op, op, sample, dtype, backend))
+            group = f"{name}-{op.name}-{_slug(sample.name)}"
+            for dtype in dtypes(op, sample):
+                yield Case(f"{group}-{dtype}", partial(check_op, op, sample, dtype, backend), group)
 
 
-def gradient_cases(backend: AnyBackend, ops: list[Op], label: str = "") -> Iterator[Case]:
+def gradient_cases(backend: AnyBackend, ops: list[Op], label: str = "", dtypes: Dtypes = gradient_dtypes) -> Iterator[Case]:
     """Yield `check_gradient` cases."""
     name = label or _label(backend)
     for op in ops:
         for sample in op.samples:
-            for dtype in gradient_dtypes(op, sample):
-                case = f"{name}-{op.name}-{_slug(sample.name)}-{dtype}-gradient"
-                yield Case(case, partial(check_gradient, op, sample, backend, dtype))
+            group = f"{name}-{op.name}-{_slug(sample.name)}"
+            for dtype in dtypes(op, sample):
+                yield Case(f"{group}-{dtype}-gradient", partial(check_gradient, op, sample, backend, dtype), f"{group}-gradient")
 
 
 def backend_suite(backend: AnyBackend, ops: list[Op] | None = None) -> Iterator[Case]:

@@ -1,7 +1,7 @@
 """The CUDA text of every op, executed on the CPU by fibers (see cuda_cpu): the generated suite, and that faults show.
 
-By default in float32 (and float16 and bfloat16 for one sample of each op); PORTABLE_NN_TEST_BACKENDS=cuda_cpu runs
-everything. The first run compiles about 600 programs, two minutes on two cores; later runs find them in the cache.
+By default in float32 (and float16 and bfloat16 for one sample of each op), see grouped.py; PORTABLE_NN_TEST_BACKENDS=cuda_cpu
+with `-m ""` runs everything. The first run compiles about a thousand programs; later runs find them in the cache.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import cuda_cpu
@@ -20,18 +19,18 @@ import pytest
 from conftest import BACKENDS
 from cuda_cpu import build
 from cuda_cpu.environment import sanitized as environment_of_sanitizers
+from grouped import Group, fewest, grouped
 from require import require
 
 import portable_nn.ops  # noqa: F401 - fills the registry
 from portable_nn.core.backend import Backend
 from portable_nn.core.errors import BackendError
 from portable_nn.core.registry import OPS
-from portable_nn.testing.check import check_op
-from portable_nn.testing.gradient import check_gradient
-from portable_nn.testing.suite import dtypes_of, gradient_dtypes
+from portable_nn.testing.suite import dtypes_of, forward_cases, gradient_cases, gradient_dtypes
 
 ROOT = Path(__file__).parents[2]
-LOW = ("float16", "bfloat16")
+EVERY = [OPS[name] for name in sorted(OPS)] if "cuda_cpu" not in BACKENDS else []  # else test_ops and test_gradients run all of it
+HERE = cuda_cpu.backend, EVERY, "cuda_cpu"
 
 
 @pytest.fixture(scope="module")
@@ -40,34 +39,16 @@ def fibers() -> Backend:
     return cuda_cpu.backend()
 
 
-def _cases(gradient: bool) -> Iterator[tuple[str, int, str]]:
-    if "cuda_cpu" in BACKENDS:  # test_ops and test_gradients run all of it
-        return
-    for name, op in sorted(OPS.items()):
-        for at, sample in enumerate(op.samples):
-            dtypes = gradient_dtypes(op, sample) if gradient else dtypes_of(op, sample)
-            low = () if gradient or at else LOW
-            for dtype in dtypes:
-                if dtype in ("float32", *low) or ("float32" not in dtypes and dtype == dtypes[0]):
-                    yield name, at, dtype
-
-
-def _id(case: tuple[str, int, str]) -> str:
-    return f"{case[0]}-{OPS[case[0]].samples[case[1]].name.replace(' ', '_')}-{case[2]}"
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("group", grouped(forward_cases(*HERE, fewest(dtypes_of, ("float32", "float16", "bfloat16")))), ids=lambda group: group.id)
+def test_op(group: Group, fibers: Backend, request: pytest.FixtureRequest) -> None:
+    group.run(request)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("case", list(_cases(False)), ids=_id)
-def test_op(case: tuple[str, int, str], fibers: Backend) -> None:
-    name, at, dtype = case
-    check_op(OPS[name], OPS[name].samples[at], dtype, fibers)
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("case", list(_cases(True)), ids=_id)
-def test_gradient(case: tuple[str, int, str], fibers: Backend) -> None:
-    name, at, dtype = case
-    check_gradient(OPS[name], OPS[name].samples[at], fibers, dtype)
+@pytest.mark.parametrize("group", grouped(gradient_cases(*HERE, fewest(gradient_dtypes, ("float32",)))), ids=lambda group: group.id)
+def test_gradient(group: Group, fibers: Backend, request: pytest.FixtureRequest) -> None:
+    group.run(request)
 
 
 # -- what the shim itself must do ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import VALUES
+from grouped import ELEMENTWISE
 
 import portable_nn.ops  # noqa: F401 - fills the registry
 from portable_nn.core.errors import PortableNNError
@@ -23,8 +24,6 @@ from portable_nn.testing.cases import described, drawn, dtypes_of, specs
 from portable_nn.testing.check import check_op, truth_of
 
 BACKEND = "opencl" if "opencl" in VALUES else VALUES[0]
-# One plan serves all elementwise ops: a few stand for them.
-ELEMENTWISE = ("add", "where", "relu", "gelu_grad", "clamp", "adam_step", "isnan")
 # Ops that take no array, or whose array is a key or has no axis to choose.
 WITHOUT = dict.fromkeys(("arange", "eye", "full", "linspace", "ones", "zeros"), "its shape is a setting, and zero sizes are samples or bad calls of it") | dict.fromkeys(("bernoulli", "fold_in", "normal", "random_bits", "split_key", "uniform"), "its one array is a key of four words")  # fmt: skip
 
