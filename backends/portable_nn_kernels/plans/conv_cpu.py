@@ -17,7 +17,6 @@ from . import conv_last
 from .gemm_parts import VECTOR_EPILOGUES
 
 _FEW = 3  # output channels per group up to which vectors run along pixels instead of channels
-_SMALL = 20_000  # multiply-adds a work-item should have at least: an empty group costs as much as about 1000
 _TURN_PIXELS = 256  # pixels of cotangent a weight gradient keeps in the first cache
 
 
@@ -69,7 +68,7 @@ def _tags(kernel: str, spec: Spec, lanes: int, vectors: int = 1, **more: int) ->
 
 def _items(profile: Profile, count: int, work: int) -> int:
     """Return how many of `count` units one work-item takes, when all are `work` multiply-adds."""
-    items = max(1, min(count, 8 * profile.units, work // _SMALL))
+    items = max(1, min(count, profile.size("cpu.conv.groups") * profile.units, work // profile.size("cpu.conv.work")))
     if items > profile.units:
         items = items // profile.units * profile.units
     return max(1, _up(count, items))
@@ -157,7 +156,7 @@ def _panels(
     tiles = _up(pixels, pixels_per_tile)
     per_item = _items(profile, tiles, work // groups)
     block_step = blocks
-    if _up(tiles, per_item) * groups < profile.units and work > 2 * _SMALL:
+    if _up(tiles, per_item) * groups < profile.units and work > 2 * profile.size("cpu.conv.work"):
         block_step = _up(blocks, profile.units)
     args = (
         *head, *_i64(pixels, groups, oh, ow, c, kh, kw, o, *places, blocks, per_item, block_step), *tail,
@@ -294,7 +293,7 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
         source.n, c * source.c, source.c, h.stride * source.h, w.stride * source.w, h.dilation * source.h, w.dilation * source.w
     )  # fmt: skip
     rows = 9 if taps % 9 == 0 or taps <= 27 else 8
-    wanted = max(1, min(4 * profile.units, work // _SMALL, lines))
+    wanted = max(1, min(4 * profile.units, work // profile.size("cpu.conv.work"), lines))
     if few:
         lanes = lanes_of(max(w.out, 8), weight.dtype)
         parts = max(1, min(_up(wanted, weight.shape[0]), lines))

@@ -14,8 +14,6 @@ from .gemm_parts import VECTOR_EPILOGUES
 
 _SOURCE = "conv_last.c"
 _FEWEST = 5  # channels from which on an image's neighbours in memory are worth a vector
-_PATCH = 24 * 1024  # bytes: half of a first cache
-_SMALL = 20_000  # multiply-adds a work-item should have at least
 _TILE_TURNED, _TILE = 16, 8  # accumulators of one vector, and of two
 
 
@@ -105,7 +103,7 @@ def _tile(profile: Profile, dtype: dtypes.DType, n: int, c: int, o: int, h: Reac
     block = _channel_block(c)
     row = _up(c, block) * block * h.phases * w.phases * w.entries(wide)
     halo = h.entries(0)
-    band = max(1, min(h.out, _PATCH // (row * compute.itemsize) - halo))
+    band = max(1, min(h.out, profile.size("cpu.conv.patch") // (row * compute.itemsize) - halo))
     band = min(band, max(1, n * h.out // (2 * profile.units)))
     band = _up(h.out, _up(h.out, band))
     return _Tile(lanes, vectors, size, block, band, wide, row * h.entries(band))
@@ -119,7 +117,7 @@ def _tags(kernel: str, spec: Spec, tile: _Tile, **more: int) -> tuple[tuple[str,
 
 def _chunk(profile: Profile, count: int, work: int) -> int:
     """Return how many of `count` units one work-item takes, when all are `work` multiply-adds."""
-    items = max(1, min(count, 8 * profile.units, work // _SMALL))
+    items = max(1, min(count, profile.size("cpu.conv.groups") * profile.units, work // profile.size("cpu.conv.work")))
     if items > profile.units:
         items = items // profile.units * profile.units
     return max(1, _up(count, items))
@@ -160,7 +158,7 @@ def convolution(
     work = n * h.out * w.out * groups * o * c * max(h.taps * w.taps, 1)
     chunk = _chunk(profile, bands, work // groups)
     items = _up(bands, chunk) * groups
-    block_step = _up(blocks, profile.units) if items < profile.units and work > 2 * _SMALL else blocks
+    block_step = _up(blocks, profile.units) if items < profile.units and work > 2 * profile.size("cpu.conv.work") else blocks
     end: tuple[tuple[str, Define], ...] = (("VEPILOGUE(v)", VECTOR_EPILOGUES[epilogue]),) if epilogue else ()
     xn, xc, xh, xw = source.strides
     where, has_bias, bias_step = bias
@@ -198,7 +196,7 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
     patch = tile.patch + taps * block
     bands = x.shape[0] * _up(h.out, tile.band)
     work = x.shape[0] * h.out * w.out * weight.size
-    wanted = max(1, min(bands, _up(4 * profile.units, groups), work // groups // _SMALL))
+    wanted = max(1, min(bands, _up(4 * profile.units, groups), work // groups // profile.size("cpu.conv.work")))
     chunk = max(1, _up(bands, wanted))
     parts = max(1, _up(bands, chunk))
     args: tuple[Arg, ...] = (
