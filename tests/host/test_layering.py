@@ -139,3 +139,9 @@ def test_ops_never_ask_where_they_run() -> None:
             code = "\n".join(line.split("#")[0] for line in text.splitlines())
             names = {n.id for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Name)}
             assert word not in names, f"{path.name} branches on {word}"
+
+
+def test_names_of_test_files_are_unique() -> None:
+    """Two of one name in folders without an `__init__.py` are one module to pytest, which refuses the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
