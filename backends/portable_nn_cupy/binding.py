@@ -57,7 +57,7 @@ def bind(backend: CupyBackend, launch: Launch, slots: Sequence[int | None]) -> C
             template += [backend.error_word.array, np.int32(arg.code)]
             reports = True
     name = launch.kernel
-    op, nbytes = backend.described(slots)
+    op, nbytes, _ = backend.described(slots)
     grid, block = (*launch.groups, 1, 1)[:3], (*launch.size, 1, 1)[:3]
     word = backend.error_word
     if not values and not reports:

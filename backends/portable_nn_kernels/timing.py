@@ -14,7 +14,8 @@ from portable_nn.core.spec import Spec
 from .device import DeviceBackend
 from .launch import Plan
 
-_NO_OP: tuple[str, tuple[int, ...]] = ("", ())  # name, bytes of each operand, output and scratch array
+# Name, bytes of each operand, output and scratch array, operations.
+_NO_OP: tuple[str, tuple[int, ...], int] = ("", (), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class TimedBackend(DeviceBackend):
         """Return the launches of `call`; remember whose they are."""
         plan = super().plan(op, call)
         specs = (*call.inputs, *call.outputs, *plan.scratch)
-        self._planned = (op.name, tuple(s.nbytes if isinstance(s, Spec) else 0 for s in specs))
+        operations = op.flops(call) if op.flops else call.outputs[0].size
+        self._planned = (op.name, tuple(s.nbytes if isinstance(s, Spec) else 0 for s in specs), int(operations))
         return plan
 
     def lower(self, op: Op | Fused, call: Call, fixed: bool = False, in_place: bool = False) -> tuple[Plan, list[Any]]:
@@ -70,7 +72,7 @@ class TimedBackend(DeviceBackend):
         finally:
             self._planned = _NO_OP  # what is bound outside a call (writes into arrays) has no op
 
-    def described(self, slots: Sequence[int | None]) -> tuple[str, int]:
-        """Return op and bytes of the launch being bound, whose arguments lie at `slots`."""
-        op, sizes = self._planned
-        return op, sum(sizes[s] for s in {s for s in slots if s is not None} if s < len(sizes))
+    def described(self, slots: Sequence[int | None]) -> tuple[str, int, int]:
+        """Return op and bytes of the launch being bound, whose arguments lie at `slots`, and the operations of the whole call."""
+        op, sizes, operations = self._planned
+        return op, sum(sizes[s] for s in {s for s in slots if s is not None} if s < len(sizes)), operations

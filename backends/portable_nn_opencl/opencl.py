@@ -64,9 +64,12 @@ class OpenCLBackend(TimedBackend):
         self.device = found.name
         self.profile = profile or with_sizes(profile_of(found), self.name)
         self.context = cl.Context([found.device])
-        self.queue = cl.CommandQueue(self.context)
+        self._queue = cl.CommandQueue(self.context)
+        self._own_thread = _own_thread_queue(self.context, found)
+        self._in_flight = False  # the queue may hold commands that are not done
+        self._handed_out = False  # others may enqueue on it
         self.programs = Programs(self.context, found, self.profile.float64)
-        self.pool = Pool(self.queue)
+        self.pool = Pool(self._queue)
         self.error_word = ErrorWord(self.context)
         self.events: list[tuple[str, str, int, Any]] | None = None
         self.poison: int | None = None  # a byte that fills every new allocation: tests find unwritten outputs
@@ -76,6 +79,29 @@ class OpenCLBackend(TimedBackend):
 
     def __repr__(self) -> str:
         return f"<OpenCLBackend on {self.found}>"
+
+    # -- queues ---------------------------------------------------------------------------------------------------
+
+    @property
+    def queue(self) -> Any:
+        """The in-order queue. Whoever has it may enqueue at any time, so from then on everything goes there."""
+        self._handed_out = True
+        return self.main_queue()
+
+    def main_queue(self) -> Any:
+        """Return the queue, to enqueue something on it."""
+        self._in_flight = True
+        return self._queue
+
+    def quick_queue(self) -> Any:
+        """Return the queue for small work: one whose commands run in the calling thread, before the call that enqueues returns.
+
+        That keeps the order only while nothing is in flight on the other queue; else, and where there is none, that one it is.
+        """
+        if self._in_flight or self._own_thread is None or self._handed_out:
+            self._in_flight = True
+            return self._queue
+        return self._own_thread
 
     # -- memory ---------------------------------------------------------------------------------------------------
 
@@ -87,9 +113,9 @@ class OpenCLBackend(TimedBackend):
         except OutOfMemory as error:
             raise self.pool.refuse(nbytes, self.device, error) from error
         if nbytes >= LEAST and self._huge is not None:
-            self._huge.advise(self.queue, buffer, nbytes)
+            self._huge.advise(self.main_queue(), buffer, nbytes)
         if self.poison is not None:
-            cl.enqueue_fill_buffer(self.queue, buffer, np.uint8(self.poison), 0, nbytes or 1)
+            cl.enqueue_fill_buffer(self.quick_queue(), buffer, np.uint8(self.poison), 0, nbytes or 1)
         return DeviceArray(Storage(buffer, nbytes), spec, 0, self)
 
     def alias(self, x: DeviceArray, spec: Spec, offset: int) -> DeviceArray:
@@ -108,7 +134,7 @@ class OpenCLBackend(TimedBackend):
             raise ArgumentError(
                 f"the pyopencl array starts at byte {x.offset}, which is not a multiple of its element size"
             )
-        if x.queue is not None and x.queue != self.queue:
+        if x.queue is not None and x.queue != self._queue:
             x.queue.finish()
         spec = Spec(tuple(x.shape), dtype, tuple(s // dtype.itemsize for s in x.strides))
         return DeviceArray(Storage(x.base_data, x.base_data.size), spec, x.offset // dtype.itemsize, self)
@@ -134,11 +160,13 @@ class OpenCLBackend(TimedBackend):
         y = self.allocate(Spec(x.shape, dtype))
         if x.size == 0:
             return y
-        if x.nbytes > _ASYNC_BYTES:
-            cl.enqueue_copy(self.queue, y.storage.buffer, _bytes(np.ascontiguousarray(x)))
+        queue = self.quick_queue()
+        if x.nbytes > _ASYNC_BYTES or queue is not self._queue:
+            cl.enqueue_copy(queue, y.storage.buffer, _bytes(np.ascontiguousarray(x)))
+            self._in_flight = False
             return y
         # PyOpenCL's event keeps our copy of the host array and waits when dropped, so the oldest one throttles us.
-        sent = cl.enqueue_copy(self.queue, y.storage.buffer, _bytes(np.array(x, order="C")), is_blocking=False)
+        sent = cl.enqueue_copy(queue, y.storage.buffer, _bytes(np.array(x, order="C")), is_blocking=False)
         self._uploads.append(sent)
         return y
 
@@ -146,22 +174,24 @@ class OpenCLBackend(TimedBackend):
         """Wait for `x`, copy it to the host, and raise what kernels reported."""
         spec = x.spec
         if spec.size == 0:
-            self.error_word.check(self.queue)
+            self.error_word.check(self.quick_queue())
             return np.empty(spec.shape, spec.dtype)
         refuse_revoked((x,))
         low, high = span(spec)
         # The range of memory that covers the array, as it lies; strides are applied on the host.
         flat = np.empty(high - low + 1, spec.dtype)
-        cl.enqueue_copy(self.queue, _bytes(flat), x.storage.buffer, src_offset=(x.offset + low) * spec.dtype.itemsize)
+        cl.enqueue_copy(self.quick_queue(), _bytes(flat), x.storage.buffer, src_offset=(x.offset + low) * spec.dtype.itemsize)
+        self._in_flight = False  # that waited for everything before it
         self._uploads.clear()
-        self.error_word.check(self.queue)
+        self.error_word.check(self.quick_queue())
         return gathered(flat, spec, low)
 
     def synchronize(self) -> None:
         """Wait for all launches, and raise what they reported."""
-        self.queue.finish()
+        self._queue.finish()
+        self._in_flight = False
         self._uploads.clear()
-        self.error_word.check(self.queue)
+        self.error_word.check(self.quick_queue())
 
     # -- launches -------------------------------------------------------------------------------------------------
 
@@ -197,17 +227,18 @@ class OpenCLBackend(TimedBackend):
         """
         if self.events is not None:
             raise BackendError("profiling is already on")
-        plain = self.queue
+        plain, own_thread = self._queue, self._own_thread
         plain.finish()  # the pool's blocks pass from one queue to the other: nothing may be in flight
-        self.queue = cl.CommandQueue(self.context, properties=cl.command_queue_properties.PROFILING_ENABLE)
+        self._queue, self._own_thread = cl.CommandQueue(self.context, properties=cl.command_queue_properties.PROFILING_ENABLE), None
         ahead = max(self._clock_ahead() for _ in range(3))
         self.events = []
         times = KernelTimes(self.events)
         try:
             yield times
         finally:
-            self.queue.finish()
-            self.queue, recorded, self.events = plain, self.events, None
+            self._queue.finish()
+            self._in_flight = False
+            self._queue, self._own_thread, recorded, self.events = plain, own_thread, self.events, None
             for kernel, op, nbytes, event in recorded:
                 start = event.profile.start
                 times.append(KernelTime(kernel, op, event.profile.end - start, nbytes, start + ahead))
@@ -216,7 +247,7 @@ class OpenCLBackend(TimedBackend):
         """Return how far the host's clock is before the device's, less the time an enqueue takes. Not by a marker: Intel's have a clock of their own."""
         buffer = cl.Buffer(self.context, cl.mem_flags.READ_WRITE, 4)
         host = time.perf_counter_ns()
-        mark = cl.enqueue_fill_buffer(self.queue, buffer, np.uint8(0), 0, 4)
+        mark = cl.enqueue_fill_buffer(self._queue, buffer, np.uint8(0), 0, 4)
         mark.wait()
         return int(host - mark.profile.queued)
 
@@ -234,6 +265,16 @@ class OpenCLBackend(TimedBackend):
         """Return all devices, the current one first."""
         ordered = sorted(found_devices.found(), key=lambda d: d.key != self.found.key)
         return [found_devices.info(d) for d in ordered]
+
+
+def _own_thread_queue(context: Any, found: found_devices.Found) -> Any:
+    """Return a queue whose commands run in the calling thread (Intel's CPU runtime has such); None where there is none."""
+    if found.kind != "cpu" or "cl_intel_exec_by_local_thread" not in found.device.extensions.split():
+        return None
+    try:
+        return cl.CommandQueue(context, properties=1 << 31)  # CL_QUEUE_THREAD_LOCAL_EXEC_ENABLE_INTEL
+    except cl.Error:
+        return None
 
 
 def _bytes(x: npt.NDArray[Any]) -> npt.NDArray[Any]:

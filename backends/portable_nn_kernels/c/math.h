@@ -12,7 +12,7 @@
     PNN_MATH_1(T, M, asin, asin) PNN_MATH_1(T, M, acos, acos) PNN_MATH_1(T, M, atan, atan)        \
     PNN_MATH_1(T, M, sinh, sinh) PNN_MATH_1(T, M, cosh, cosh) PNN_MATH_1(T, M, tanh, tanh)        \
     PNN_MATH_1(T, M, asinh, asinh) PNN_MATH_1(T, M, acosh, acosh) PNN_MATH_1(T, M, atanh, atanh)  \
-    PNN_MATH_1(T, M, erf, erf) PNN_MATH_1(T, M, erfc, erfc)                                       \
+    PNN_MATH_1(T, M, erfc, erfc)                                                                  \
     PNN_MATH_1(T, M, floor, floor) PNN_MATH_1(T, M, ceil, ceil) PNN_MATH_1(T, M, trunc, trunc)    \
     PNN_MATH_1(T, M, round, rint) PNN_MATH_1(T, M, abs, fabs)                                     \
     PNN_MATH_2(T, M, pow, pow) PNN_MATH_2(T, M, atan2, atan2) PNN_MATH_2(T, M, hypot, hypot)      \
@@ -55,12 +55,34 @@
         return n < 0 ? L(1.0) / r : r;                                                            \
     }
 
+/* erf for a float32 scalar or vector F: x P(x^2) / Q(x^2), the best such quotient up to 3.92 (fitted to 2e-8), beyond which
+ * float32's erf is 1; rounding makes it 2.8 eps at most. Without branches and tables it runs in vectors: OpenCL's own took
+ * 5 cycles an element on a CPU of 16 lanes, two thirds of the time of gelu. */
+#define PNN_ERF(F, name)                                                                          \
+    DEVICE F name(F x) {                                                                          \
+        const F c = x > 3.92f ? (F)3.92f : x < -3.92f ? (F)-3.92f : x, t = c * c;                 \
+        F p = FMA((F)2.0501072413026122e-06f, t, (F)0.00028487647068686783f);                     \
+        F q = FMA((F)3.809159170486964e-05f, t, (F)0.001162480330094695f);                        \
+        p = FMA(p, t, (F)0.003765400731936097f);                                                  \
+        q = FMA(q, t, (F)0.014968786388635635f);                                                  \
+        p = FMA(p, t, (F)0.05274805426597595f);                                                   \
+        q = FMA(q, t, (F)0.11410708725452423f);                                                   \
+        p = FMA(p, t, (F)0.19040162861347198f);                                                   \
+        q = FMA(q, t, (F)0.5020717978477478f);                                                    \
+        p = FMA(p, t, (F)1.1283791065216064f);                                                    \
+        q = FMA(q, t, (F)1.0f);                                                                   \
+        const F r = c * p / q;                                                                    \
+        return r > 1.0f || x >= 3.92f ? (F)1.0f : r < -1.0f || x <= -3.92f ? (F)-1.0f : r;        \
+    }
+
 #define PNN_MAX_f32 3.402823466e38f
+PNN_ERF(f32, pnn_erf_f32)
 PNN_MATH_LIBRARY(f32, PNN_M32)
 PNN_MATH_OURS(f32, PNN_M32, PNN_LIT_f32)
 #ifdef PNN_F64
 #define PNN_MAX_f64 1.7976931348623157e308
 PNN_MATH_LIBRARY(f64, PNN_M64)
+PNN_MATH_1(f64, PNN_M64, erf, erf)
 PNN_MATH_OURS(f64, PNN_M64, PNN_LIT_f64)
 
 /* float64 to float32 so that a second rounding, to float16 or bfloat16, gives what one rounding would: the inexact

@@ -372,6 +372,11 @@ def row_columns(
 ) -> None:  # fmt: skip
     """Add the launches that sum g and ``g (x - mean) rstd`` down the rows, in parts; `stats` are mean and rstd per row."""
     rows, length = size
+    if norm_rows_cpu.serves(profile, length, (), (g[0].dtype, x[0].dtype)) and dtype == norm_rows_cpu.compute(x[0].dtype):
+        made, more = norm_rows_cpu.columns(size, (g[1], g[0].dtype), (x[1], x[0].dtype), stats, sums, len(scratch), profile)
+        launches += made
+        scratch += more
+        return
     group = _group(True, profile)
     parts = _parts(Block(rows, length, 1, length, 1, 1), True, group, profile)
     tags = (("TX", TAGS[x[0].dtype]), ("TS", TAGS[dtype]), ("TG", TAGS[g[0].dtype]))

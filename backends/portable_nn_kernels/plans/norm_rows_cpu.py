@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from portable_nn.core.dtypes import TAGS, DType, float64
-from portable_nn_kernels.launch import Arg, Const, Launch, Profile, Ref
+from portable_nn.core.spec import Spec
+from portable_nn_kernels.launch import Arg, Const, Launch, Profile, Ref, Scratch
 
 from .lines import SHORT, compute, vector_lanes
+
+_PART = 65536  # elements of a part of sums down the rows: parts need another launch
 
 
 def serves(profile: Profile, length: int, steps: tuple[int, ...], dtypes: tuple[DType, ...]) -> bool:
@@ -41,6 +44,27 @@ def gradient(
     defines = (*_defines(x[1], weight, profile, mean is not None, 1), ("TG", TAGS[g[1]]), ("ADDED", int(straight is not None)))
     arguments: tuple[Arg, ...] = (g[0], x[0], (weight or x)[0], mean or rstd, rstd, gx, *((straight,) if straight else ()), *_sizes(rows))
     return Launch("pnn_norm_row_grad_cpu", "norm_rows_cpu.c", (_groups(rows, profile),), (1,), arguments, defines)
+
+
+def columns(
+    rows: tuple[int, int], g: tuple[Ref, DType], x: tuple[Ref, DType], stats: tuple[Ref, Ref], sums: tuple[Ref, Ref], scratch: int, profile: Profile
+) -> tuple[tuple[Launch, ...], tuple[Spec, ...]]:
+    """Return the launches that sum g and ``g (x - mean) rstd`` down the rows, and their scratch, whose first is number `scratch`."""
+    count, length = rows
+    tag = TAGS[compute(x[1])]
+    parts = max(1, min(profile.units, count, count * length // _PART))
+    defines = (("G", 1), ("VW", vector_lanes(x[1], profile)), ("R", tag), ("T", TAGS[x[1]]), ("TG", TAGS[g[1]]))
+    made = [Spec((parts, 2, length), compute(x[1]))]
+    inner = sums
+    if parts > 1:
+        made += [Spec((parts, length), compute(x[1]))] * 2
+        inner = (Scratch(scratch + 1), Scratch(scratch + 2))
+    arguments: tuple[Arg, ...] = (g[0], x[0], *stats, *inner, Scratch(scratch), *_sizes(rows), Const("i64", parts))
+    launches = [Launch("pnn_norm_columns_cpu", "norm_columns_cpu.c", (parts,), (1,), arguments, defines)]
+    if parts > 1:
+        merged = (*inner, *sums, Const("i64", length), Const("i64", parts))
+        launches.append(Launch("pnn_norm_columns_merge_cpu", "norm_columns_cpu.c", (1,), (1,), merged, defines))
+    return tuple(launches), tuple(made)
 
 
 def _defines(dtype: DType, weight: tuple[Ref, DType] | None, profile: Profile, centred: bool, grad: int) -> tuple[tuple[str, str | int], ...]:
