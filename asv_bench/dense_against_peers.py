@@ -366,7 +366,8 @@ class Peer:
 
     def ask(self, do: str, argument: Any) -> Any:
         """Send a command and return the answer."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps([do, argument]) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()

@@ -35,8 +35,8 @@ _PACK = {tag: Struct(f"={char}").pack for tag, char in
          {"i32": "i", "i64": "q", "u32": "I", "u64": "Q", "f32": "f", "f64": "d"}.items()}  # fmt: skip
 _pack_offset = _PACK["i64"]
 _PER_MICROSECOND = 50_000  # bytes or operations that one core does
-_SAVED = 3.0  # microseconds saved by a launch in the calling thread; a replay also saves the hand-over at its start
-_HANDED_OVER = 6.0
+_SAVED = 3.0  # microseconds saved by a launch in the calling thread
+_HANDED_OVER = 6.0  # and more by a replay whose results are waited for, as the last one's were
 
 
 def packed(tag: str, value: Any, kernel: str) -> bytes:
@@ -183,9 +183,12 @@ def launcher(backend: OpenCLBackend, launches: Sequence[FixedLaunch]) -> Callabl
     reports = any(launch.bound.reports for launch in kept)
     enqueue, word, pack = cl.enqueue_nd_range_kernel, backend.error_word, _pack_offset
     cost = sum(launch.bound.cost for launch in kept)
-    alone = cost * (1 - 1 / backend.profile.units) < _HANDED_OVER + _SAVED * len(kept)
+    lost = cost * (1 - 1 / backend.profile.units) - _SAVED * len(kept)
+    waits = -1
 
     def run() -> None:
+        nonlocal waits
+        alone, waits = lost < (_HANDED_OVER if waits != backend.waits else 0), backend.waits
         for set_arg, set_bytes, at, given, slot in arrays:
             x = given[slot]
             try:

@@ -68,6 +68,7 @@ class OpenCLBackend(TimedBackend):
         self._own_thread = _own_thread_queue(self.context, found)
         self._in_flight = False  # the queue may hold commands that are not done
         self._handed_out = False  # others may enqueue on it
+        self.waits = 0  # how often the host waited for results: replays tell by it whether they are waited for
         self.programs = Programs(self.context, found, self.profile.float64)
         self.pool = Pool(self._queue)
         self.error_word = ErrorWord(self.context)
@@ -182,6 +183,7 @@ class OpenCLBackend(TimedBackend):
         flat = np.empty(high - low + 1, spec.dtype)
         cl.enqueue_copy(self.quick_queue(), _bytes(flat), x.storage.buffer, src_offset=(x.offset + low) * spec.dtype.itemsize)
         self._in_flight = False  # that waited for everything before it
+        self.waits += 1
         self._uploads.clear()
         self.error_word.check(self.quick_queue())
         return gathered(flat, spec, low)
@@ -190,6 +192,7 @@ class OpenCLBackend(TimedBackend):
         """Wait for all launches, and raise what they reported."""
         self._queue.finish()
         self._in_flight = False
+        self.waits += 1
         self._uploads.clear()
         self.error_word.check(self.quick_queue())
 

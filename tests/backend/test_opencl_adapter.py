@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import portable_nn as pnn
 import portable_nn_opencl
 from portable_nn.core import device_errors
 from portable_nn.core.errors import ArgumentError, BackendError, DeviceValueError, DTypeError
@@ -219,7 +220,6 @@ def test_profiling(opencl):
 
 
 def test_profile_names_op_and_bytes(opencl):
-    import portable_nn as pnn
 
     with pnn.use_backend("opencl"):
         x = pnn.asarray(np.ones((8, 8), np.float32))
@@ -228,6 +228,30 @@ def test_profile_names_op_and_bytes(opencl):
         with chosen.profiling() as times:
             pnn.ops.add(x, x)
     assert [(t.op, t.bytes) for t in times] == [("add", 3 * 256)]
+
+
+def test_small_work_runs_in_the_calling_thread_in_order(fresh):
+    """A small launch may pass to the other queue only when nothing is in flight: what it reads was made by a large one."""
+    if fresh.quick_queue() is fresh.main_queue():
+        pytest.skip("this runtime has no queue of the calling thread")
+    rng = np.random.default_rng(0)
+    host = rng.standard_normal((2048, 2048)).astype(np.float32)
+    with pnn.use_backend(fresh):
+        x, small = fresh.from_numpy(host), fresh.from_numpy(host[0])
+        fresh.synchronize()
+        assert fresh.quick_queue() is not fresh.main_queue()
+        for _ in range(20):
+            fresh.to_numpy(pnn.ops.negative(small))  # in the calling thread
+            y = pnn.ops.add(pnn.ops.exp(x), 1.0)  # in flight from here on
+            assert fresh.quick_queue() is fresh.main_queue()
+            np.testing.assert_array_equal(fresh.to_numpy(pnn.ops.negative(y[-1, -5:])), -fresh.to_numpy(y)[-1, -5:])
+            assert fresh.quick_queue() is not fresh.main_queue()
+
+
+def test_a_queue_that_others_have_is_the_only_one(fresh):
+    assert fresh.queue is fresh.main_queue()
+    fresh.synchronize()
+    assert fresh.quick_queue() is fresh.queue  # whoever has it may enqueue without our knowing
 
 
 def test_wrap_shares_memory(opencl):
