@@ -16,7 +16,7 @@ from ..core.errors import ArgumentError
 from ..core.op import Op
 from ..core.selection import use_backend
 from ..core.tuning import Tunable
-from ..testing.cases import drawn, dtypes_of, largest, seed_of
+from ..testing.cases import drawn, dtypes_of, largest, place_all, seed_of
 from ..testing.check import check_op, compare, truth_of
 
 CHECKED = ("float32", "float16", "float64")  # dtypes in which an op's samples are checked with each candidate
@@ -77,7 +77,7 @@ class Trial:
         self.ops: list[Op] = [registry.find(name) for name, _ in tunable.calls]
         self.given = [drawn(case, DTYPE, seed_of(name, case.name)) for name, case in tunable.calls]
         self.truths = [truth_of(op, given) for op, given in zip(self.ops, self.given, strict=True)]
-        self.placed = [given.map(backend.from_numpy, _array()) for given in self.given]
+        self.placed = [place_all(given, backend)[0] for given in self.given]  # with the strides that were drawn
 
     def use(self, value: Any) -> None:
         """Let plans read this value."""
@@ -193,8 +193,3 @@ def _operands(op: Op, there: Any, entry: Any) -> list[Any]:
 def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
 
-
-def _array() -> type:
-    import numpy as np
-
-    return np.ndarray

@@ -13,12 +13,13 @@ import pytest
 
 import portable_nn_numpy
 from portable_nn.cli import main
-from portable_nn.core import registry, selection, tuning
+from portable_nn.core import dtypes, registry, selection, tuning
 from portable_nn.core.array import DeviceArray
 from portable_nn.core.errors import ArgumentError
-from portable_nn.core.samples import A, bench
+from portable_nn.core.samples import A, bench, draw
+from portable_nn.core.spec import Spec
 from portable_nn.core.tuning import Tunable, TuningIgnored
-from portable_nn.testing.cases import spec_of
+from portable_nn.testing.cases import Drawn, spec_of
 from portable_nn.tune import Search, trial
 from portable_nn_kernels import sizes
 from portable_nn_kernels.launch import Profile
@@ -40,6 +41,34 @@ def test_every_size_is_declared_and_read() -> None:
         assert t.default in t.candidates, name
         assert len(t.candidates) > 1, name
         assert t.says, name
+
+
+def test_every_size_changes_what_is_launched() -> None:
+    """On the calls that decide it, some candidate plans other launches than the default."""
+    idle = []
+    for name, t in sizes.declared().items():
+        null = selection.get("null", name.partition(".")[0])
+        found = set()
+        for value in t.candidates:
+            null.use_sizes({name: value})
+            plans = []
+            for op_name, case in t.calls:
+                op = registry.find(op_name)
+                given = Drawn(case.args, case.settings).map(lambda a, null=null: null.allocate(spec_of_operand(a)), A)
+                with selection.use_backend(null):
+                    _, entry = op.apply(given.args, dict(given.settings))
+                plans.append(repr(null.plan(op, entry.call)))
+            found.add(tuple(plans))
+        null.use_sizes({})
+        if len(found) == 1:
+            idle.append(name)
+    assert not idle
+
+
+def spec_of_operand(a: A) -> Spec:
+    """Return the spec of an operand; only views are drawn for it."""
+    dtype = dtypes.canonical(a.dtype or "float32")
+    return spec_of(draw(a, dtype, np.random.default_rng(0))) if a.view else Spec(a.shape, dtype)
 
 
 def test_shipped_files_choose_among_candidates() -> None:
