@@ -29,12 +29,12 @@ def steps(values: Sequence[float | None], threshold: float = THRESHOLD, window: 
     """Return the steps of a series, in its order.
 
     A step lies where every value of the `window` before is below every value of the `window` after (or above), and their medians
-    differ by more than `threshold`. Of neighbouring candidates the one that separates best counts. The newest value alone may
-    make a step: it is then to be measured again before anyone believes it.
+    differ by more than `threshold`; the first value alone is no side. Of neighbouring candidates the one that separates best counts. The newest
+    value alone may make a step: it is then to be measured again before anyone believes it.
     """
     known = [(at, v) for at, v in enumerate(values) if v is not None and v > 0]
     found: list[tuple[float, int, Step]] = []
-    for place in range(1, len(known)):
+    for place in range(min(2, len(known) - 1), len(known)):
         left = [v for _, v in known[max(0, place - window) : place]]
         right = [v for _, v in known[place : place + window]]
         slower = min(right) > max(left)

@@ -143,7 +143,7 @@ def history(options: Namespace) -> int:
                 print(found.hash[:8], found.subject)
             return 0
         environment = {"OPENBLAS_NUM_THREADS": "1", **_environment(options)}  # BLAS in one thread: the history asks what changed, not who is faster
-        past.fill(wanted, machine, environment, Budget(), lambda line: print(line, flush=True), results, pattern=options.match,
+        past.fill(wanted, machine, environment, Budget(passes=options.passes), lambda line: print(line, flush=True), results, pattern=options.match,
                   seen=lambda at, of, m: show(at, of, m.case.title))  # fmt: skip
         if options.confirm:
             confirm.confirm(machine.machine, environment, results, lambda line: print(line, flush=True))

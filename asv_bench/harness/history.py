@@ -1,4 +1,4 @@
-"""The history of a machine: commits measured one after the other, oldest gaps filled last, stopped and resumed at will.
+"""The history of a machine: commits measured one after the other, evenly spread first, stopped and resumed at will.
 
 A commit is a temporary worktree, measured by the suite of this checkout in the environment that is active. What a commit's library
 does not have yet is left out of its results; a commit that cannot be measured at all is noted with the reason and not tried again.
@@ -24,6 +24,17 @@ def missing(wanted: Sequence[Commit], machine: str, results: Path) -> list[Commi
     """Return the commits without results that were not found unmeasurable before."""
     skipped = store.read_notes(machine, results).get("skipped", {})
     return [c for c in wanted if c.hash not in skipped and not store.result_path(machine, c.hash, results).is_file()]
+
+
+def spread(wanted: Sequence[Commit]) -> list[Commit]:
+    """Return commits so that those measured first lie evenly: both ends, the middle, the quarters, and so on."""
+    last = len(wanted) - 1
+    order = [0, last]
+    step = last
+    while step > 1:
+        step = (step + 1) // 2
+        order += range(0, last, step)
+    return [wanted[at] for at in dict.fromkeys(order)] if wanted else []
 
 
 def measure_copy(
@@ -90,7 +101,7 @@ def fill(
 ) -> list[Commit]:  # fmt: skip
     """Measure the commits that have no results yet; return those that now have."""
     done = []
-    todo = missing(wanted, machine.machine, results)
+    todo = spread(missing(wanted, machine.machine, results))
     tell(f"{machine.machine}: {len(wanted)} commits, {len(wanted) - len(todo)} of them known")
     for number, commit in enumerate(todo, 1):
         started = time()

@@ -6,7 +6,8 @@
                                                 skipped and why, work per case, confirmed changes, ratios to other libraries
 
 Times are divided by how slow the machine was when they were taken: the probe's time beside the case, by the probe's time when the
-machine was first met. Both probes are benchmarks too (`probe.copy`, `probe.fma`), in plain seconds, so nothing is hidden by it.
+machine was first met, if that is a drift beyond `DRIFT`; a smaller one is not told from the probe's own noise, and dividing by it was measured
+to make pairs of runs differ more. Both probes are benchmarks too (`probe.copy`, `probe.fma`), in plain seconds, so nothing is hidden by it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ COLUMNS = ("result", "params", "version", "started_at", "duration", "stats_ci_99
            "stats_number", "stats_repeat")  # fmt: skip
 _FAR = 2 << 20  # bytes from which a call leaves the caches, and memory sets its pace
 _RIDGE = 8.0  # flops per byte above which arithmetic sets it
+DRIFT = 0.15  # how far the probe must be from its reference to count
 _WINDOW = 5  # probes on either side that a case is divided by the median of
 
 
@@ -129,7 +131,8 @@ def factors(run: Sequence[Measured], reference: dict[str, float]) -> list[float]
             continue
         kind = bound_by(measured.work)
         near = [m.probe[kind] for m in run[max(0, at - _WINDOW) : at + _WINDOW + 1] if m.probe]
-        found.append(statistics.median(near) / reference[kind])
+        drift = statistics.median(near) / reference[kind]
+        found.append(drift if max(drift, 1 / drift) > 1 + DRIFT else 1.0)
     return found
 
 

@@ -92,9 +92,22 @@ def test_steps() -> None:
     (found,) = steps([*noise, *(1.3 * v for v in noise)])
     assert found.at in (6, 7, 8)
     assert 1.2 < found.ratio < 1.4
+    assert steps([2.0, 1.0, 1.1, 1.05]) == []  # one value is no side
+    assert steps([1.0, 1.02, 1.5])[0].at == 2  # but the newest may be measured again
     (found,) = steps([None, 2.0, None, 2.1, 1.0, 1.05, None, 0.99])
     assert found.at == 4
     assert found.ratio < 0.6
+
+
+def test_commits_are_measured_evenly() -> None:
+    """The ends first, then what lies between them; each once."""
+    from harness.history import spread
+    from harness.repository import Commit
+
+    made = [Commit(str(n), n, "") for n in range(9)]
+    assert [int(c.hash) for c in spread(made)] == [0, 8, 4, 2, 6, 1, 3, 5, 7]
+    for count in range(9):
+        assert sorted(spread(made[:count]), key=lambda c: c.date) == made[:count]
 
 
 def test_verdicts() -> None:
