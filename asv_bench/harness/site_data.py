@@ -14,6 +14,7 @@ from . import changes, store
 from .repository import Commit, commits
 
 _NEAR = 1e-9
+PEERS = "docs/reference/peers.json"  # where `bench libraries` writes
 
 
 def result_files(results: Path) -> dict[str, list[dict[str, Any]]]:
@@ -120,6 +121,17 @@ def _roofline(rows: Sequence[dict[str, Any]], notes: dict[str, Any]) -> list[dic
     return found
 
 
+def beside(path: Path) -> dict[str, Any] | None:
+    """Return what `bench libraries` measured, without its samples: seconds by row and peer; None where nothing was."""
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text("utf-8"))
+    rows = {
+        name: {peer: said["value"] for peer, said in row["peers"].items() if said.get("value")} for name, row in found["rows"].items()
+    }  # fmt: skip
+    return {"machine": found["machine"], "peers": found["peers"], "rows": {name: row for name, row in rows.items() if row.get("ours")}}
+
+
 def collect(results: Path, root: Path, recent: int = 10, project: str = "portable_nn", url: str = "") -> dict[str, Any]:
     """Return everything the pages show; commits in the order of the log, oldest first."""
     by_machine = result_files(results)
@@ -131,4 +143,5 @@ def collect(results: Path, root: Path, recent: int = 10, project: str = "portabl
         machines.append(machine_data(name, files, store.read_notes(name, results), about, log, recent))
         used.update(machines[-1]["commits"])
     listed = [{"hash": c.hash, "date": c.date, "subject": c.subject} for c in log.values() if c.hash in used]
-    return {"project": project, "url": url, "built": int(time.time()), "threshold": changes.THRESHOLD, "commits": listed, "machines": machines}
+    return {"project": project, "url": url, "built": int(time.time()), "threshold": changes.THRESHOLD, "commits": listed, "machines": machines,
+            "peers": beside(root / PEERS)}  # fmt: skip

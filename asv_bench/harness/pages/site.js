@@ -36,6 +36,14 @@ function changeRows(machine, list) {
 }
 const CHANGE_HEAD = ["benchmark", "change#", "before#", "after#", "first seen at", "measured again"];
 
+// portable_nn's time by a peer's, where both have a figure; below 1 we are faster.
+const against = (peers, row, name) => { const ours = peers.rows[row].ours, its = peers.rows[row][name]; return ours && its ? ours / its : null; };
+const others = peers => Object.keys(peers.peers).filter(name => !name.startsWith("ours"));
+function peerSummary(peers) {
+  const rows = others(peers).map(name => [name, Object.keys(peers.rows).map(row => against(peers, row, name)).filter(x => x)]).filter(([, list]) => list.length);
+  return table(["library", "version", "rows#", "our time by its#", "we are faster in#"], rows.map(([name, list]) => { const g = geomean(list); return $("tr", {}, cell(peers.peers[name].says), cell(peers.peers[name].version), cell(list.length, true), cell(g.toFixed(2) + "×", true, g > 1 + D.threshold ? "slower" : g < 1 - D.threshold ? "faster" : ""), cell(`${list.filter(r => r < 1).length} of ${list.length}`, true)); }), "");
+}
+
 const pages = {
   landing() {
     intro("Where each backend stands", `${D.machines.length} machine${D.machines.length === 1 ? "" : "s"}, ${D.commits.length} commits, the newest `, D.commits.length ? commitLink(D.commits[D.commits.length - 1].hash) : "none yet", `. A change counts from ${(D.threshold * 100).toFixed(0)} %.`);
@@ -52,11 +60,15 @@ const pages = {
             ...against.flatMap(([name, g]) => [$("dt", {}, "time by " + name + "'s"), $("dd", {}, g.toFixed(2) + "×")]))));
       }
       main.append(cards);
-      const recent = m.changes.filter(c => c.newest < m.recent);
-      for (const [title, list] of [["Slower", recent.filter(c => c.ratio > 1)], ["Faster", recent.filter(c => c.ratio < 1)]])
-        main.append($("h2", {}, `${title} in the last ${m.recent} commits`), table(CHANGE_HEAD, changeRows(m, list.sort((a, b) => Math.abs(Math.log(b.ratio)) - Math.abs(Math.log(a.ratio))).slice(0, 8)), "Nothing."));
-      main.append($("p", {}, $("a", { href: "changes.html" }, "all changes")));
+      const recent = m.changes.filter(c => c.newest < m.recent).sort((a, b) => Math.abs(Math.log(b.ratio)) - Math.abs(Math.log(a.ratio))), sure = c => c.again.startsWith("confirmed");
+      for (const [title, list] of [["Slower", recent.filter(c => c.ratio > 1)], ["Faster", recent.filter(c => c.ratio < 1)]]) {
+        const open = list.filter(c => !sure(c) && !c.again.startsWith("not confirmed"));
+        main.append($("h2", {}, `${title} in the last ${m.recent} commits`), table(CHANGE_HEAD, changeRows(m, list.filter(sure).slice(0, 8)), "Nothing that a second measurement confirmed."));
+        if (open.length) main.append($("details", {}, $("summary", {}, `${open.length} seen once, which may be noise`), table(CHANGE_HEAD, changeRows(m, open.slice(0, 20)), "")));
+      }
+      main.append($("p", {}, $("a", { href: "changes.html#" + new URLSearchParams({ machine: m.name, commits: 1000, kind: "both" }) }, "all changes")));
     }
+    if (D.peers) main.append($("h2", {}, "Beside other libraries"), peerSummary(D.peers), $("p", {}, $("a", { href: "libraries.html" }, "row by row")));
     if (!D.machines.length) main.append($("p", {}, "No results yet: run portable-nn bench history."));
   },
 
@@ -119,6 +131,11 @@ const pages = {
   libraries() {
     const state = { machine: place.get("machine") || D.machines[0]?.name, op: "" };
     intro("Against the libraries", "Our time by the library's, both timed in turn in one run; below 1 ours is faster. A library's function counts only where its result agrees with ours.");
+    if (D.peers) {
+      const p = D.peers, names = others(p).filter(name => Object.values(p.rows).some(row => row[name])), ours = Object.keys(p.peers).filter(name => name.startsWith("ours") && Object.values(p.rows).some(row => row[name]));
+      main.append($("h2", {}, "Row by row"), $("p", { class: "soft" }, `${p.machine.processor}, ${p.machine.cores} cores; ` + [...ours.slice(0, 1), ...names].map(n => `${n}: ${p.peers[n].says} ${p.peers[n].version}`).join(" · ")),
+        table(["row", "ours#", ...names.map(n => n + "#")], Object.keys(p.rows).map(row => $("tr", {}, cell(row), cell(seconds(p.rows[row].ours), true), ...names.map(n => { const r = against(p, row, n); return cell(r ? r.toFixed(2) + "×" : "–", true, r ? (r > 1 + D.threshold ? "slower" : r < 1 - D.threshold ? "faster" : "") : ""); }))), ""), $("h2", {}, "Op by op"));
+    }
     const bar = $("div", { class: "bar" }), out = $("div"); main.append(bar, out);
     const draw = () => {
       remember({ machine: state.machine }); const m = at(state.machine); bar.replaceChildren(); if (!m) return;
@@ -133,7 +150,7 @@ const pages = {
   },
 };
 
-const W = 900, H = 420, L = 64, B = 44, T = 14, R = 16;
+const W = Math.max(340, Math.min(900, innerWidth - 32)), H = W < 600 ? 340 : 420, L = 64, B = 44, T = 14, R = 16;  // one unit is one pixel, also on a phone
 function ticks(low, high) { const out = []; for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++) for (const k of high / low > 1e3 ? [1] : high / low > 30 ? [1, 3] : [1, 1.5, 2, 3, 5, 7]) { const v = k * 10 ** e; if (v >= low * .999 && v <= high * 1.001) out.push(v); } return out; }
 function frame(low, high, text) {
   const svg = $("svg", { viewBox: `0 0 ${W} ${H}`, role: "img" }), y = v => H - B - (Math.log(v / low) / Math.log(high / low)) * (H - B - T);
@@ -145,7 +162,7 @@ function lines(m, rows, note) {
   const unit = rows[0].b.includes(".track_") ? v => v.toPrecision(3) : seconds;
   const [svg, y] = frame(Math.min(...values) / 1.15, Math.max(...rows.flatMap(r => r.q.concat(r.v).filter(x => x != null))) * 1.15, unit);
   const x = i => L + 12 + (m.commits.length > 1 ? i / (m.commits.length - 1) : .5) * (W - L - R - 24), legend = $("div", { class: "legend" });
-  for (let i = 0; i < m.commits.length; i += Math.ceil(m.commits.length / 9)) svg.append($("text", { x: x(i), y: H - B + 20, "text-anchor": "middle" }, m.commits[i].slice(0, 7)));
+  for (let i = 0; i < m.commits.length; i += Math.ceil(m.commits.length / (W / 100))) svg.append($("text", { x: x(i), y: H - B + 20, "text-anchor": "middle" }, m.commits[i].slice(0, 7)));
   rows.forEach((row, n) => {
     const color = `var(${COLORS[n % COLORS.length]})`, points = row.v.map((v, i) => [i, v]).filter(([, v]) => v != null && v > 0), name = row.p[0] || short(row.b);
     legend.append($("span", {}, $("i", { style: `background:${color}` }), name));
@@ -170,9 +187,9 @@ function roof(m, backend, points, note) {
   svg.append($("text", { x: (L + W) / 2, y: H - 6, "text-anchor": "middle" }, "flop per byte"), $("text", { x: L + 4, y: T + 2 }, "flop/s"));
   for (const [bw, label] of [[memory, "memory"], [cache, "caches"]]) {
     const bottom = lowX, ridge = Math.min(highX, flops / bw), shown = Math.max(bottom, 0);
-    svg.append($("polyline", { class: "roof", points: [[shown, clip(shown, bw)], [ridge, clip(ridge, bw)], [highX, y(flops)]].map(([a, b]) => `${x(a)},${Math.min(b, H - B)}`).join(" ") }), $("text", { x: x(ridge) - 8, y: y(flops) + (label === "memory" ? 40 : 22), "text-anchor": "end" }, `${label} ${(bw / 1e9).toFixed(0)} GB/s`));
+    svg.append($("polyline", { class: "roof", points: [[shown, clip(shown, bw)], [ridge, clip(ridge, bw)], [highX, y(flops)]].map(([a, b]) => `${x(a)},${Math.min(b, H - B)}`).join(" ") }), $("text", { x: x(lowX) + 6, y: clip(lowX, bw) - 8, transform: `rotate(${-Math.atan2(clip(lowX, bw) - clip(ridge, bw), x(ridge) - x(lowX)) * 180 / Math.PI} ${x(lowX) + 6} ${clip(lowX, bw) - 8})` }, `${label} ${(bw / 1e9).toFixed(0)} GB/s`));
   }
-  svg.append($("text", { x: W - R, y: y(flops) - 6, "text-anchor": "end" }, `${(flops / 1e9).toFixed(0)} GFLOP/s`));
+  svg.append($("text", { x: x(highX) - (W < 600 ? 0 : 150), y: y(flops) - 8, "text-anchor": "end" }, `${(flops / 1e9).toFixed(0)} GFLOP/s`));
   const tell = p => note.replaceChildren(graphLink(m.name, `ops.${p.op}.time_call`, p.p), `: ${seconds(p.s)}, ${(p.flops / p.s / 1e9).toPrecision(3)} GFLOP/s, ${(p.bytes / p.s / 1e9).toPrecision(3)} GB/s, ${(p.missed * 100).toFixed(0)} % of the roofline missed`);
   for (const p of points) svg.append($("circle", { class: "dot", cx: x(p.flops / p.bytes), cy: y(p.flops / p.s), r: 5, fill: "var(--c0)", "fill-opacity": .65, tabindex: 0, "data-op": p.op, onmouseenter: () => tell(p), onclick: () => tell(p), onfocus: () => tell(p) }));
   return svg;
