@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -23,8 +24,8 @@ from harness.repository import ROOT, commit, commits, git
 _OP = "scaled_dot_product_attention"
 _BESIDE = (_OP, "softmax", "layer_norm", "gelu", "matmul")
 _PLACE = "backends/portable_nn_kernels/device.py"
-_LINE = "        return rule(call, self.profile)\n"
-_PLANT = """        made = rule(call, self.profile)
+_LINE = re.compile(r"        return (rule\(call, [\w.]+\))\n")
+_PLANT = r"""        made = \1
         again = [replace(x, groups=(-(-3 * x.groups[0] // 10), *x.groups[1:])) for x in made.launches if x.kernel == "pnn_attention_cpu"]
         return replace(made, launches=(*made.launches, *again))
 """
@@ -34,9 +35,10 @@ def plant(clone: Path) -> None:
     """Commit the plant in a clone."""
     path = clone / _PLACE
     text = path.read_text("utf-8")
-    if text.count(_LINE) != 1:
+    changed, count = _LINE.subn(_PLANT, text)
+    if count != 1:
         raise SystemExit(f"{_PLACE} no longer has the line that the plant replaces; give planted.py another")
-    path.write_text(text.replace(_LINE, _PLANT).replace("from functools import", "from dataclasses import replace\nfrom functools import", 1), "utf-8")
+    path.write_text(changed.replace("from functools import", "from dataclasses import replace\nfrom functools import", 1), "utf-8")
     git("-c", "user.name=plant", "-c", "user.email=plant@localhost", "commit", "-q", "-a", "-m", "attention: a planted third", root=clone)
 
 
