@@ -77,10 +77,9 @@ def fetch(published: Published, file: File, folder: Path, offline: bool = False)
             "and it is fetched again"
         )
     if offline:
-        raise DataError(
-            f"{published.name}: {file.name} is not there and fetching is off (--offline); "
-            f"fetch {addresses(file)[0]} (MD5 {file.md5}) elsewhere and put it at {path}"
-        )
+        missing = [(f, folder / published.folder / f.name) for f in published.files if not (folder / published.folder / f.name).is_file()]
+        told = "; ".join(f"{addresses(f)[0]} (MD5 {f.md5}) to {place}" for f, place in missing)
+        raise DataError(f"{published.name}: {file.name} is not there and fetching is off (--offline); fetch elsewhere and put {told}")
     pooch: Any = require("pooch", f"fetching the data set {published.name!r}")
     pooch.get_logger().setLevel("ERROR")
     failed = []

@@ -87,7 +87,7 @@ def find_lr(
         sets = load_data(config)
         train = sets.train
         parts = prepare(config, sets, None, choose_task(train, None, None, config.label_smoothing, "none"))
-        progress.begin(f"{config.model} on {train.name}, {backend.name}: {backend.device}: learning rates {low:g} to {high:g}", 1, steps, 0)
+        progress.begin(f"{config.model} on {train.name}, {backend.name}: {backend.device}, learning rates {low:g} to {high:g}", 1, steps, 0)
         try:
             rates, losses, diverged = _ramp(parts, config, low, high, steps, progress)
         finally:

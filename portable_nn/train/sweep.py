@@ -243,7 +243,7 @@ def _plot(name: str, done: Sequence[tuple[dict[str, Any], Compared]]) -> str:
     values = [settings[name] for settings, _ in done]
     heights = [100.0 * (_best(run.result or {}) or 0.0) for _, run in done]
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-        log = min(values) > 0 and max(values) / min(values) > 20
+        log = min(values) > 0 and max(values) / min(values) >= 10
         return chart(name, [Series("", [float(v) for v in values], heights, points=True)], name, "best accuracy, %", log_x=log)
     words = sorted({str(v) for v in values})
     places = [float(words.index(str(v)) + 1) for v in values]
