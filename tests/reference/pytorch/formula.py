@@ -32,6 +32,12 @@ def fill(name, shape):
     return u * np.sqrt(3.0 / np.prod(shape[1:]))  # variance 1 / fan in
 
 
+def between(name, shape, part):
+    """Return the values `part` of the way from a parameter's fill to another, of the same form."""
+    first = fill(name, shape)
+    return first + part * (fill("other." + name, shape) - first)
+
+
 def images(name, shape):
     """Return float64 images in [-2, 2)."""
     return 2.0 * words("images of " + name, int(np.prod(shape))).reshape(shape)
