@@ -85,6 +85,15 @@ class Machine:
                 del self.sessions[peer]
             return str(error)
 
+    def forget(self) -> None:
+        """Let every process drop the rows it has ready."""
+        for peer, session in list(self.sessions.items()):
+            try:
+                session.ask("forget", timeout=self.patience)
+            except (WorkerDied, Asked):
+                session.close()
+                del self.sessions[peer]
+
     def close(self) -> None:
         """End every process."""
         for session in self.sessions.values():
@@ -93,7 +102,7 @@ class Machine:
 
 def measure(
     chosen: Sequence[Row], peers: Sequence[str], path: Path, *, pythons: Mapping[str, str] | None = None, again: bool = False,
-    rounds: int = ROUNDS, patience: float = 240, seen: Callable[[int, int, str], None] = lambda at, of, text: None,
+    rounds: int = ROUNDS, patience: float = 240, together: int = 1, seen: Callable[[int, int, str], None] = lambda at, of, text: None,
     tell: Callable[[str], None] = lambda line: None, around: Around = lambda sessions: nullcontext(),
 ) -> Results:  # fmt: skip
     """Measure rows on peers, and keep the results in `path`.
@@ -102,28 +111,35 @@ def measure(
     ----------
     again : bool
         Measure also what the file has.
+    together : int
+        Rows that are made ready before they are timed, one after the other: less waiting where `around` waits for its turn.
     around : callable
         Entered with the sessions while they are timed.
     """
     results = read(path)
     machine = Machine(pythons or {}, patience)
+    left = [r for r in chosen if again or not set(peers) <= set(results["rows"].get(r.name, {}).get("peers", {}))]
     try:
-        for number, wanted in enumerate(chosen):
-            seen(number, len(chosen), wanted.name)
-            kept = results["rows"].get(wanted.name, {}).get("peers", {})
-            if not again and set(peers) <= set(kept):
-                continue
-            if "peaks" not in results and peers[0].startswith("ours") and not isinstance(ours := machine.session(peers[0]), str):
-                with around([ours]):
-                    results["peaks"] = ours.ask("peaks", timeout=patience)
-            if wanted.family in ("start", "memory"):
-                found = {peer: _process(machine, wanted, peer, around) for peer in peers}
-            else:
-                found = _in_turn(machine, wanted, peers, rounds, around)
-            results["rows"][wanted.name] = {"peers": found, "at": datetime.now(UTC).isoformat(timespec="seconds")}
-            results["peers"] |= {peer: {"says": PEERS[peer].says, "version": machine.versions[peer]} for peer in peers if peer in machine.versions}
-            write_json(path, results)
-            tell(line_of(wanted, results))
+        if left and "peaks" not in results and peers[0].startswith("ours") and not isinstance(ours := machine.session(peers[0]), str):
+            with around([ours]):
+                results["peaks"] = ours.ask("peaks", timeout=patience)
+        for first in range(0, len(left), together):
+            batch = left[first : first + together]
+            prepared: list[tuple[Row, Results]] = []
+            for number, wanted in enumerate(batch, first):
+                seen(number, len(left), wanted.name)
+                fresh = wanted.family in ("start", "memory")
+                prepared.append((wanted, {peer: _process(machine, wanted, peer, around) for peer in peers} if fresh else _compared(machine, wanted, peers)))
+            with around(list(machine.sessions.values())):
+                for wanted, found in prepared:
+                    if wanted.family not in ("start", "memory"):
+                        _time(machine, wanted, found, rounds)
+            for wanted, found in prepared:
+                results["rows"][wanted.name] = {"peers": found, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+                results["peers"] |= {peer: {"says": PEERS[peer].says, "version": machine.versions[peer]} for peer in peers if peer in machine.versions}
+                write_json(path, results)
+                tell(line_of(wanted, results))
+            machine.forget()
     finally:
         machine.close()
     return results
@@ -144,7 +160,8 @@ def _processor() -> str:
         return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.machine())
 
 
-def _in_turn(machine: Machine, wanted: Row, peers: Sequence[str], rounds: int, around: Around) -> Results:
+def _compared(machine: Machine, wanted: Row, peers: Sequence[str]) -> Results:
+    """Make a row ready on every peer; return who may be timed, and why others may not."""
     found: Results = {}
     truth: list[np.ndarray[Any, Any]] | None = None
     with tempfile.TemporaryDirectory() as folder:
@@ -161,26 +178,29 @@ def _in_turn(machine: Machine, wanted: Row, peers: Sequence[str], rounds: int, a
             found[peer] = {"error": float(f"{error:.2g}")}
             if not error <= AGREEMENT:
                 found[peer] = {"without": f"its result differs from {peers[0]}'s by {error:.2g} of the largest value"}
-    timed = [peer for peer in peers if "without" not in found[peer]]
-    samples: dict[str, list[float]] = {peer: [] for peer in timed}
-    calls = dict.fromkeys(timed, 0)
-    with around([machine.sessions[peer] for peer in timed]):
-        for turn in range(rounds + 1):  # the first finds how many calls make a burst, and is not counted
-            for place in range(len(timed)):
-                peer = timed[(place + turn) % len(timed)]
-                try:
-                    burst = machine.sessions[peer].ask("burst", seconds=SECONDS, calls=calls[peer], timeout=machine.patience)
-                except (WorkerDied, Asked) as error:
-                    found[peer] = {"without": str(error)}
-                    continue
-                calls[peer] = burst["calls"]
-                if turn:
-                    samples[peer].append(burst["seconds"])
-                time.sleep(REST)
-    for peer in timed:
-        if samples[peer]:
-            found[peer] |= {"value": float(f"{median(samples[peer]):.4g}"), "samples": [float(f"{s:.4g}") for s in samples[peer]], "calls": calls[peer]}
     return found
+
+
+def _time(machine: Machine, wanted: Row, found: Results, rounds: int) -> None:
+    """Time a row on the peers that are ready, in turn; note what was found of each."""
+    samples: dict[str, list[float]] = {peer: [] for peer in found if "without" not in found[peer] and peer in machine.sessions}
+    calls = dict.fromkeys(samples, 0)
+    for turn in range(rounds + 1):  # the first finds how many calls make a burst, and is not counted
+        timed = [peer for peer in samples if "without" not in found[peer]]
+        for place in range(len(timed)):
+            peer = timed[(place + turn) % len(timed)]
+            try:
+                burst = machine.sessions[peer].ask("burst", name=wanted.name, seconds=SECONDS, calls=calls[peer], timeout=machine.patience)
+            except (WorkerDied, Asked) as error:
+                found[peer] = {"without": str(error)}
+                continue
+            calls[peer] = burst["calls"]
+            if turn:
+                samples[peer].append(burst["seconds"])
+            time.sleep(REST)
+    for peer, its in samples.items():
+        if its and "without" not in found[peer]:
+            found[peer] |= {"value": float(f"{median(its):.4g}"), "samples": [float(f"{s:.4g}") for s in its], "calls": calls[peer]}
 
 
 def difference(made: Sequence[np.ndarray[Any, Any]], truth: Sequence[np.ndarray[Any, Any]]) -> float:
@@ -210,7 +230,7 @@ def _process(machine: Machine, wanted: Row, peer: str, around: Around) -> Result
                 if said["state"] != "ready":
                     raise Asked(said["reason"])
                 for _ in range(steps):
-                    said = session.ask("step", timeout=machine.patience)
+                    said = session.ask("step", name=training, timeout=machine.patience)
                 return time.perf_counter() - start, said
 
     try:

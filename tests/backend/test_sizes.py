@@ -11,7 +11,10 @@ from portable_nn.tune import Search
 from portable_nn.tune.trial import Trial
 from portable_nn_kernels.sizes import declared
 
-SHAPED = [(f"opencl{':gpu' if name.startswith('gpu') else ''}", name) for name in declared()] if "opencl" in BACKENDS else []
+# The stand-ins for CUDA run the same search on the text that CuPy compiles, and on numba's twins.
+OF_SHAPE = {"cpu": ("opencl",), "gpu": ("opencl:gpu", "cuda_cpu", "numba_cpu")}
+SHAPED = [(b, name) for name in declared() for b in OF_SHAPE[name[:3]] if b.partition(":")[0] in BACKENDS]
+SEARCHED = [b for those in OF_SHAPE.values() for b in those if b.partition(":")[0] in BACKENDS]
 QUICK = ("cpu.scan.part", "gpu.map.items", "gpu.scan.per")
 
 
@@ -26,7 +29,7 @@ def test_every_candidate_is_right(backend: str, name: str) -> None:
         there.use_sizes({})
 
 
-@pytest.mark.parametrize("backend", ["opencl", "opencl:gpu"] if "opencl" in BACKENDS else [])
+@pytest.mark.parametrize("backend", SEARCHED)
 def test_search(backend: str, tmp_path: Path) -> None:
     """What it finds is the machine's affair; that it ends, checks, times and keeps is ours."""
     there = find(backend)

@@ -66,7 +66,8 @@ def test_ours_and_numpy_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         made.start()
         results.append([np.asarray(x) for x in made.made(row(name)).results()])
         assert made.ready(name)["state"] == "ready"
-        assert made.burst(0.0, calls=1)["calls"] == 1
+        assert made.burst(name, 0.0, calls=1)["calls"] == 1
+        made.forget()
     assert libraries.difference(results[1], results[0]) < libraries.AGREEMENT
     assert libraries.difference(results[2], results[0]) < libraries.AGREEMENT
 
@@ -104,6 +105,8 @@ class Session:
             return {"state": "ready"}
         if do == "peaks":
             return {"flops": 1e11, "copy": {"1000000": 1e10}, "read": {}, "how": "given"}
+        if do == "forget":
+            return None
         Session.made[self.peer] = Session.made.get(self.peer, 0) + 1
         return {"seconds": self.seconds, "calls": 3}
 
@@ -138,6 +141,9 @@ def test_peers_that_agree_are_timed_in_turn_and_kept(peers: dict[str, int], tmp_
     assert peers["ours"] == 6, "what the file has is not measured again"
     libraries.measure(chosen, names, path, rounds=5, again=True)
     assert peers["ours"] == 12
+    both = libraries.measure([*chosen, row("gemm 1024")], names, path, rounds=5, together=2)["rows"]
+    assert both["gemm 1024"]["peers"]["torch"]["value"] == 2e-4
+    assert peers["ours"] == 18
 
 
 def test_what_is_shown(peers: dict[str, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

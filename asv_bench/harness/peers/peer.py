@@ -44,7 +44,7 @@ class Peer(Worker, ABC):
 
     def __init__(self) -> None:
         super().__init__(None)
-        self.work: Work | None = None
+        self.works: dict[str, Work] = {}
 
     @abstractmethod
     def start(self) -> str:
@@ -56,15 +56,17 @@ class Peer(Worker, ABC):
 
     def ready(self, name: str, path: str = "") -> dict[str, Any]:
         """Make a row ready; write its results to a file if one is named."""
-        self.work = None
-        wanted = row(name)
         try:
-            self.work = self.made(wanted)
+            made = self.works[name] = self.made(row(name))
             if path:
-                np.savez(path, *[np.asarray(x) for x in self.work.results()])
+                np.savez(path, *[np.asarray(x) for x in made.results()])
         except (Unsupported, NotImplementedError) as error:
             return {"state": "unsupported", "reason": str(error)}
         return {"state": "ready"}
+
+    def forget(self) -> None:
+        """Drop the rows that are ready, and their memory."""
+        self.works.clear()
 
     def made(self, wanted: Row) -> Work:
         """Return the work of a row."""
@@ -79,11 +81,9 @@ class Peer(Worker, ABC):
             return self.infer(about["model"], weights(about["model"]), arrays["images"])
         return self.train(about["model"], weights(about["model"]), arrays["images"], arrays["labels"])
 
-    def burst(self, seconds: float, calls: int = 0) -> dict[str, Any]:
-        """Time a burst; its end is waited for once, as in a program that queues its work."""
-        if self.work is None:
-            raise RuntimeError("burst: no row is ready")
-        work = self.work
+    def burst(self, name: str, seconds: float, calls: int = 0) -> dict[str, Any]:
+        """Time a burst of a row; its end is waited for once, as in a program that queues its work."""
+        work = self.works[name]
 
         def run(n: int) -> float:
             def all_of_them() -> None:
@@ -102,11 +102,10 @@ class Peer(Worker, ABC):
             calls = max(1, min(20_000, int(seconds / max(once, 1e-9))))
         return {"seconds": run(calls) / calls, "calls": calls}
 
-    def step(self) -> dict[str, Any]:
+    def step(self, name: str) -> dict[str, Any]:
         """Do the work once, and wait."""
-        assert self.work is not None
-        self.work.call()
-        self.work.wait()
+        self.works[name].call()
+        self.works[name].wait()
         return {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
     # -- what libraries do; a family that one lacks stays as it is ------------------------------------------------------
