@@ -128,8 +128,11 @@ def measure(
             prepared: list[tuple[Row, Results]] = []
             for number, wanted in enumerate(batch, first):
                 seen(number, len(left), wanted.name)
-                fresh = wanted.family in ("start", "memory")
-                prepared.append((wanted, {peer: _process(machine, wanted, peer, around) for peer in peers} if fresh else _compared(machine, wanted, peers)))
+                if wanted.family in ("start", "memory"):
+                    with around([]):
+                        prepared.append((wanted, {peer: _process(machine, wanted, peer) for peer in peers}))
+                else:
+                    prepared.append((wanted, _compared(machine, wanted, peers)))
             with around(list(machine.sessions.values())):
                 for wanted, found in prepared:
                     if wanted.family not in ("start", "memory"):
@@ -215,23 +218,22 @@ def difference(made: Sequence[np.ndarray[Any, Any]], truth: Sequence[np.ndarray[
     return worst
 
 
-def _process(machine: Machine, wanted: Row, peer: str, around: Around) -> Results:
+def _process(machine: Machine, wanted: Row, peer: str) -> Results:
     """Measure a fresh process: seconds to the end of its first training step, or memory after some."""
     training = f"train {wanted.about['model']} b{wanted.about['batch']}"
     assert row(training).family == "train"
 
     def run(cache: str, steps: int) -> tuple[float, dict[str, Any]]:
         caches = {"XDG_CACHE_HOME": cache, "TORCHINDUCTOR_CACHE_DIR": f"{cache}/inductor", "TRITON_CACHE_DIR": f"{cache}/triton", "POCL_CACHE_DIR": cache, "CUDA_CACHE_PATH": cache}
-        with around([]):
-            start = time.perf_counter()
-            with machine.start(peer, caches) as session:
-                machine.versions[peer] = session.about["version"]
-                said = session.ask("ready", name=training, timeout=machine.patience)
-                if said["state"] != "ready":
-                    raise Asked(said["reason"])
-                for _ in range(steps):
-                    said = session.ask("step", name=training, timeout=machine.patience)
-                return time.perf_counter() - start, said
+        start = time.perf_counter()
+        with machine.start(peer, caches) as session:
+            machine.versions[peer] = session.about["version"]
+            said = session.ask("ready", name=training, timeout=machine.patience)
+            if said["state"] != "ready":
+                raise Asked(said["reason"])
+            for _ in range(steps):
+                said = session.ask("step", name=training, timeout=machine.patience)
+            return time.perf_counter() - start, said
 
     try:
         with tempfile.TemporaryDirectory() as cache:
