@@ -73,6 +73,8 @@ def run(options: Namespace) -> int:
         started = time()
         about, passes, peaks = past.measure_copy(ROOT, _environment(options), options.match, Budget(passes=2), lambda at, of, m: show(at, of, m.case.title))
         found = store.merged(passes, None)
+        if not found:
+            raise Refused("no case matches what was asked for (--ops, --match, --backend, --dtype, --direction); `portable-nn ops` lists the ops")
         rows = [_row(m) for m in found]
     width = max((len(m.case.title) for m in found), default=0)
     for m in found:
@@ -102,7 +104,7 @@ def _spread(samples: list[float]) -> str:
 
 def _row(m: Measured) -> dict[str, Any]:
     return {"benchmark": m.case.name, "parameters": ", ".join(p.strip("'") for p in m.case.params), "state": m.state, "value": m.value,
-            "bursts": len(m.samples), "calls": m.calls, "reason": m.reason, **(m.work or {})}  # fmt: skip
+            "bursts": len(m.samples), "repeats": m.calls, "reason": m.reason, **(m.work or {})}  # fmt: skip
 
 
 def _export(options: Namespace, rows: list[dict[str, Any]]) -> None:
