@@ -82,6 +82,73 @@ def test_own_cases(tmp_path: Path) -> None:
         own_cases.read(path)
 
 
+def test_captured_steps() -> None:
+    """Every method runs; a backend that plans no memory skips its figures, and a recording is made anew when it is timed."""
+    from benchmarks import captures
+
+    made: Any = captures.CapturedStep()
+    made.setup("numpy", "MLP 784 b128")
+    made.time_replay()
+    before = made.made.step.variants[0]
+    made.time_record()
+    assert made.made.step.variants[0] is not before
+    with pytest.raises(choice.Skip, match="plans no memory"):
+        made.track_launches()
+    made = captures.CapturedInference()
+    made.setup("numpy", "MLP 784 b128", 1)
+    made.time_replay()
+    host: Any = captures.Replay()
+    host.setup()
+    host.time_training_step()
+    assert host.track_saved() > 0
+    captures._training.cache_clear()
+    planned = captures._training("null", "MLP 784 b128").plan
+    assert planned.arena_bytes > 0
+    assert planned.launches
+    for cached in (captures._training, captures._inference):
+        cached.cache_clear()
+
+
+def test_bursts_go_on_until_they_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of the fastest within 2 %, but no longer than was given; the first is warmed up, and none is counted twice."""
+    from harness.worker import Worker, settled
+
+    assert settled([9.0, 1.0, 1.01, 5.0, 1.02])
+    assert not settled([1.0, 1.01, 1.03])
+    assert not settled([1.0, 1.0])
+    worker = Worker(None)
+    monkeypatch.setattr(worker, "probe", lambda: {"copy": 1.0})
+    asked: list[tuple[int, bool]] = []
+    times = iter([3.0, 1.0, 2.0, 1.01, 1.005])
+
+    def burst(seconds: float, calls: int, warm: bool) -> dict[str, Any]:
+        asked.append((calls, warm))
+        return {"seconds": next(times), "calls": 7}
+
+    monkeypatch.setattr(worker, "burst", burst)
+    assert worker.series(bursts=3, seconds=0.0, most=60.0)["samples"] == [3.0, 1.0, 2.0, 1.01, 1.005]
+    assert asked == [(0, True), (7, False), (7, False), (7, False), (7, False)]
+    counted: list[int] = []
+    worker = Worker(None)
+    worker.call = lambda: counted.append(1)
+    assert worker.burst(0.0, calls=8, warm=True)["calls"] == 8
+    assert len(counted) == 2 + 8
+
+
+def test_workers_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a slice set, a worker that has run for longer is stale; without, never."""
+    from harness import session
+
+    made = session.Session.__new__(session.Session)
+    made._slice, made._began = 60.0, 100.0
+    monkeypatch.setattr(session.time, "monotonic", lambda: 150.0)
+    assert not made.stale
+    monkeypatch.setattr(session.time, "monotonic", lambda: 161.0)
+    assert made.stale
+    made._slice = 0.0
+    assert not made.stale
+
+
 def test_steps() -> None:
     """A step is where both sides agree; a single odd value is none, and the noise of ten per cent is none."""
     from harness.changes import steps
@@ -146,6 +213,8 @@ def test_result_files(tmp_path: Path) -> None:
     machine = store.this_machine("here")
     commit = Commit("0123456789abcdef0123456789abcdef01234567", 1_700_000_000, "subject")
     store.save_machine(machine, {}, [], tmp_path)
+    near = [Measured(case, "ready", samples=[1.0], probe={"copy": 1.1e-3, "fma": 1.1e-4})]
+    assert store.factors(near, {"copy": 1e-3, "fma": 1e-4}) == [1.0]  # a drift below 15 % is not told from the probe's own noise
     path = store.result_path("here", commit.hash, tmp_path)
     store.write_json(path, store.result_file(about, [run], machine, commit, 0.0, {"copy": 1e-3, "fma": 1e-4}))
     read = results.Results.load(str(path), machine_name="here")
