@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -18,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from .site_data import result_files
-from .store import write_json
+from .site_data import aligned, column, missed, result_files
+from .store import read_notes, write_json
 
 _TAG = re.compile(r'<(?:script|link)[^>]*?(?:src|href)="(https://[^"]+\.(?:js|css))"[^>]*>')
 _SHIM = """<script>
@@ -38,6 +39,7 @@ if (location.protocol === "file:") {
 }
 </script>
 """
+_MISSED = "1 - the time that the roofline allows / the time taken; the roofline is the best the machine was ever seen to reach."
 _PROBES = {
     "probe.copy": "A copy of 16 MiB with NumPy, between the cases of the run: the memory beside which times are read.",
     "probe.fma": "64 products of 64x64 with NumPy, between the cases of the run: the clock beside which times are read.",
@@ -56,10 +58,33 @@ def benchmarks_json(about: dict[str, Any], results: Path) -> dict[str, Any]:
         if len(seen) != len(benchmark["params"]):
             continue  # its parameters changed without its version
         found[benchmark["name"]] = {**benchmark, "params": [list(dict.fromkeys(values)) for values in seen]}
+    for name, benchmark in list(found.items()):
+        derived = "missed." + name.split(".")[1] if name.startswith("ops.") else ""
+        if any(derived in file["results"] for file in files):
+            found[derived] = {**benchmark, "name": derived, "code": _MISSED, "type": "track", "unit": "1 - part of the roofline"}
     for name, text in _PROBES.items():
         if any(name in file["results"] for file in files):
             found[name] = {"name": name, "code": text, "params": [], "param_names": [], "type": "time", "unit": "seconds", "version": "1", "timeout": 60}
     return {**found, "version": 2}
+
+
+def with_missed(results: Path, scratch: Path) -> Path:
+    """Return a copy of the results in which each op has a second quantity: the part of the roofline it missed, as `missed.<op>`."""
+    copy = scratch / "results"
+    shutil.copytree(results, copy, ignore=shutil.ignore_patterns("notes"))
+    for machine in sorted(copy.glob("*/machine.json")):
+        notes = read_notes(machine.parent.name, results)
+        for path in machine.parent.glob("*.json"):
+            if path == machine:
+                continue
+            file = json.loads(path.read_text("utf-8"))
+            for name, row in list(file["results"].items()):
+                found = [missed(notes, name, key, value) for key, value in aligned(file, row)] if name.startswith("ops.") else []
+                if any(v is not None for v in found):
+                    version, started = (column(file, row, c) for c in ("version", "started_at"))
+                    file["results"]["missed." + name.split(".")[1]] = [found, column(file, row, "params"), version, started]
+            write_json(path, file)
+    return copy
 
 
 def publish(about: dict[str, Any], config: dict[str, Any], results: Path, root: Path, out: Path, scratch: Path) -> None:
@@ -70,6 +95,7 @@ def publish(about: dict[str, Any], config: dict[str, Any], results: Path, root: 
     RuntimeError
         If asv fails; its output is the message.
     """
+    results = with_missed(results, scratch)
     write_json(results / "benchmarks.json", benchmarks_json(about, results))
     settings = {**config, "repo": str(root), "results_dir": str(results), "html_dir": str(out), "benchmark_dir": str(root / "asv_bench" / "benchmarks"), "env_dir": str(scratch / "env")}
     path = scratch / "asv.conf.json"

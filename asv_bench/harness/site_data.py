@@ -33,14 +33,17 @@ def column(file: dict[str, Any], row: Sequence[Any], name: str) -> Any:
     return row[at] if at < len(row) else None
 
 
+def aligned(file: dict[str, Any], row: Sequence[Any], stat: str = "result") -> list[tuple[tuple[str, ...], float | None]]:
+    """Return parameters and value of every case of a row, in its order."""
+    made = column(file, row, stat)
+    params = itertools.product(*(column(file, row, "params") or []))
+    return [(tuple(p.strip("'") for p in key), v) for key, v in zip(params, made, strict=True)] if made else []
+
+
 def values_of(file: dict[str, Any], name: str, stat: str = "result") -> dict[tuple[str, ...], float]:
     """Return what a file holds of a benchmark, by parameters."""
     row = file["results"].get(name)
-    made = column(file, row, stat) if row else None
-    if not made:
-        return {}
-    params = column(file, row, "params") or []
-    return {tuple(p.strip("'") for p in key): v for key, v in zip(itertools.product(*params), made, strict=True) if v is not None}
+    return {key: v for key, v in aligned(file, row, stat) if v is not None} if row else {}
 
 
 def ceiling(peaks: Sequence[dict[str, Any]], flops: int, moved: int) -> float:
@@ -103,21 +106,28 @@ def machine_data(name: str, files: list[dict[str, Any]], notes: dict[str, Any], 
     }  # fmt: skip
 
 
-def _roofline(rows: Sequence[dict[str, Any]], notes: dict[str, Any]) -> list[dict[str, Any]]:
+def missed(notes: dict[str, Any], name: str, params: Sequence[str], seconds: float | None) -> float | None:
+    """Return the part of the roofline that a case of an op missed; None where its work or the device's peaks are not known."""
     peaks, work = notes.get("peaks", {}), notes.get("work", {})
+    if seconds is None or len(params) != 4 or params[0] not in peaks:
+        return None
+    counted = work.get("/".join((name.split(".")[1], *params[1:])))
+    if not counted:
+        return None
+    kind = peaks[params[0]]["device"]["kind"]
+    least = ceiling([p for p in peaks.values() if p["device"]["kind"] == kind], *counted)
+    return round(max(0.0, 1 - least / max(seconds, _NEAR)), 4)
+
+
+def _roofline(rows: Sequence[dict[str, Any]], notes: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for row in rows:
-        if not row["b"].startswith("ops.") or len(row["p"]) != 4:
-            continue
-        op, (backend, dtype, case, direction) = row["b"].split(".")[1], row["p"]
-        counted = work.get("/".join((op, dtype, case, direction)))
         latest = next((v for v in reversed(row["v"]) if v is not None), None)
-        there = [p for name, p in peaks.items() if backend in peaks and p["device"]["kind"] == peaks[backend]["device"]["kind"]]
-        if not counted or latest is None or not there:
-            continue
-        flops, moved = counted
-        least = ceiling(there, flops, moved)
-        found.append({"op": op, "p": row["p"], "s": latest, "flops": flops, "bytes": moved, "missed": round(max(0.0, 1 - least / max(latest, _NEAR)), 4)})
+        part = missed(notes, row["b"], row["p"], latest) if row["b"].startswith("ops.") else None
+        if part is not None:
+            op = row["b"].split(".")[1]
+            flops, moved = notes["work"]["/".join((op, *row["p"][1:]))]
+            found.append({"op": op, "p": row["p"], "s": latest, "flops": flops, "bytes": moved, "missed": part})
     return found
 
 

@@ -225,6 +225,30 @@ def test_result_files(tmp_path: Path) -> None:
     assert read.get_result_value("probe.fma", []) == [2e-4]
 
 
+def test_missed_roofline_is_a_quantity(tmp_path: Path) -> None:
+    """What asv publishes has, beside the time of an op, the part of the roofline it missed; what is stored has not."""
+    import json
+
+    from harness import asv_pages, store
+
+    results = tmp_path / "results"
+    peaks = {"opencl": {"flops": 1e11, "bandwidth": {"1048576": 1e10}, "device": {"kind": "cpu"}}}
+    store.write_json(store.notes_path("here", results), {"peaks": peaks, "work": {"relu/float32/1M/forward": [10, 10**6]}})
+    params = [["'opencl'"], ["'float32'"], ["'1M'", "'row'"], ["'forward'"]]
+    file = {"result_columns": ["result", "params", "version", "started_at"], "results": {"ops.relu.time_call": [[4e-4, 1e-4], params, "1", 0], "host.Call.time_add": [[1.0], [], "1", 0]}}
+    store.write_json(results / "here" / "0-x.json", file)
+    store.write_json(results / "here" / "machine.json", {})
+    (tmp_path / "scratch").mkdir()
+    copy = asv_pages.with_missed(results, tmp_path / "scratch")
+    made = json.loads((copy / "here" / "0-x.json").read_text())["results"]
+    assert made["missed.relu"] == [[pytest.approx(0.75), None], params, "1", 0]  # 1 MB at 10 GB/s is a fourth of 4e-4 s; the work of the other is not known
+    assert set(made) == {"ops.relu.time_call", "host.Call.time_add", "missed.relu"}
+    assert "missed.relu" not in json.loads((results / "here" / "0-x.json").read_text())["results"]
+    described = asv_pages.benchmarks_json({"benchmarks": [{"name": "ops.relu.time_call", "params": params, "version": "1"}]}, copy)
+    assert described["missed.relu"]["unit"] == "1 - part of the roofline"
+    assert described["missed.relu"]["params"] == params
+
+
 def test_ceiling() -> None:
     """The roofline is the slower of arithmetic and memory, at the rate of copies no smaller than the call's."""
     from harness.site_data import ceiling
