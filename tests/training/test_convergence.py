@@ -110,6 +110,7 @@ LONG = {
     "lenet": Case(models.LeNet, 900, 3e-3, 0.955, 0.2),
     "allconv": Case(models.AllConv, 450, 5e-3, 0.97, 0.15),
     "resnet8": Case(partial(models.ResNet, depth=8), 450, 5e-3, 0.97, 0.15),
+    "vit": Case(partial(models.VisionTransformer, patch=2, dim=48, depth=3, heads=3), 500, 3e-3, 0.93, 0.3),
 }
 
 
