@@ -6,7 +6,8 @@ from portable_nn.core.dtypes import TAGS, DType, float64
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Launch, Profile, Ref, Scratch
 
-from .lines import SHORT, compute, vector_lanes
+from .lines import SHORT, vector_lanes
+from .lines import compute as compute
 
 _PART = 65536  # elements of a part of sums down the rows: parts need another launch
 
@@ -79,4 +80,4 @@ def _sizes(rows: tuple[int, int]) -> tuple[Const, Const]:
 
 
 def _groups(rows: tuple[int, int], profile: Profile) -> int:
-    return min(rows[0], max(1, min(4 * profile.units, rows[0] * rows[1] // profile.size("cpu.norm.work"))))
+    return min(rows[0], max(1, min(4 * profile.units, rows[0] * rows[1] // int(profile.size("cpu.norm.work")))))

@@ -55,7 +55,7 @@ def _plan(call: Call, profile: Profile, kernel: str, refs: tuple[Ref, ...], x: S
 
 def _chunk(profile: Profile, lines: int, size: int) -> int:
     """Return how many rows a work-item takes."""
-    return -(-lines // max(1, min(lines, 4 * profile.units, size // profile.size("cpu.pool.work"))))
+    return -(-lines // max(1, min(lines, 4 * profile.units, size // int(profile.size("cpu.pool.work")))))
 
 
 def _vector(columns: int) -> int:
