@@ -43,6 +43,7 @@ class DeviceBackend(Backend):
 
     profile: Profile
     plans_memory = True
+    counts_writes = False  # `version_of` tells of every write into an array, so what was made of one may be kept
 
     @property
     def wants_channels_last(self) -> bool:  # type: ignore[override]

@@ -141,6 +141,9 @@ class Launch:
         What the text in `source` was rendered from, for backends of another language.
     recipe : object, optional
         What a mapping was made of (`plans.mapping.Recipe`), where more may be computed behind it.
+    packs : bool
+        All it does is to write one operand in another order into scratch that no other launch of the plan writes. A replay does it
+        once for an operand that stays the same.
     """
 
     kernel: str
@@ -151,6 +154,7 @@ class Launch:
     defines: tuple[tuple[str, Define], ...] = ()
     mapping: Mapping | None = None
     recipe: Any = field(default=None, compare=False, repr=False)
+    packs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

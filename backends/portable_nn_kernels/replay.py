@@ -17,7 +17,7 @@ from portable_nn.core.errors import StaleArray
 from portable_nn.core.program import Fixed, Given, Program, Slot
 from portable_nn.core.spec import Spec
 
-from .launch import In, Launch, Out, Plan, slots_of
+from .launch import In, Launch, Out, Plan, Ref, slots_of
 from .memory import Block, alive, place, rounded
 from .plans.copies import copy_launch
 
@@ -64,6 +64,8 @@ class PlannedReplay:
         `separate_bytes` what they would take without sharing.
     state_bytes : int
         Memory of donated inputs.
+    packings : list of FixedLaunch
+        What is launched before the first replay, and again only when a constant was written to: packed weights.
     """
 
     def __init__(self, backend: DeviceBackend, program: Program) -> None:
@@ -75,6 +77,8 @@ class PlannedReplay:
         self._allocate()
         self._fill()
         self.run = backend.launcher(self.launches)
+        self._packing = backend.launcher(self.packings) if self.packings else None
+        self._packed: list[int] = []  # versions of the constants that were packed last
         self._handed: dict[int, Any] = {}  # by input position: the state array handed out by the last replay
 
     # -- making -----------------------------------------------------------------------------------------------------
@@ -142,7 +146,8 @@ class PlannedReplay:
                     block = blocks.setdefault(base, Block(program.slots[base].spec.nbytes, at, at))
                     block.last = at
             scratch.append([Block(spec.nbytes, at, at) for spec in plan.scratch])
-        every = [*blocks.values(), *(b for row in scratch for b in row)]
+        self._kept = [self._packed_scratch(inputs, plan) for inputs, _, plan, _, _ in self._work]
+        every = [*blocks.values(), *(b for row, kept in zip(scratch, self._kept, strict=True) for i, b in enumerate(row) if i not in kept)]
         self.arena_bytes = place(every)
         self.alive_bytes, self.separate_bytes = alive(every), sum(rounded(b.nbytes) for b in every)
         offsets, self.state_bytes = dict[int, int](), 0
@@ -166,18 +171,29 @@ class PlannedReplay:
                 whole = program.constants[s.base]
                 self._arrays[number] = whole if number == s.base else backend.alias(whole, s.spec, s.offset)
         self._scratch = [
-            [part(self._arena, b.offset, spec) for b, spec in zip(row, work[2].scratch, strict=True)]
-            for row, work in zip(scratch, self._work, strict=True)
+            [backend.allocate(spec) if i in kept else part(self._arena, b.offset, spec) for i, (b, spec) in enumerate(zip(row, work[2].scratch, strict=True))]
+            for row, kept, work in zip(scratch, self._kept, self._work, strict=True)
         ]
+
+    def _packed_scratch(self, inputs: tuple[Any, ...], plan: Plan) -> dict[int, Launch]:
+        """Return the launches of a call that pack a constant, by the number of the scratch they write."""
+        found: dict[int, Launch] = {}
+        for launch in plan.launches if self.backend.counts_writes else ():
+            refs = [arg for arg in launch.args if isinstance(arg, Ref)]
+            read = [inputs[ref.index] for ref in refs if ref.role == "in"]
+            if launch.packs and len(read) == 1 and type(read[0]) is int and self.program.base(read[0]) in self.program.constants:
+                found[next(ref.index for ref in refs if ref.role == "scratch")] = launch
+        return found
 
     def _fill(self) -> None:
         """Give every launch its arrays, and note what changes from replay to replay."""
         program = self.program
         self.launches: list[FixedLaunch] = []
+        self.packings: list[FixedLaunch] = []
         self._changes: list[tuple[list[Any], int, int]] = []  # (given, position, slot)
         self._numbers: list[tuple[list[Any], int, int]] = []  # (given, position, index of the number)
         moving: set[int] = set()
-        for (inputs, outputs, plan, bound, op), scratch in zip(self._work, self._scratch, strict=True):
+        for (inputs, outputs, plan, bound, op), scratch, kept in zip(self._work, self._scratch, self._kept, strict=True):
             given: list[Any] = []
             changing: set[int] = set()
             for x in (*inputs, *outputs):
@@ -198,7 +214,8 @@ class PlannedReplay:
             for launch, made in zip(plan.launches, bound, strict=True):
                 used = {slot for slot in slots_of(launch, len(inputs), len(outputs)) if slot is not None}
                 nbytes = sum(spec.nbytes for spec in (specs[slot] for slot in used) if spec is not None)
-                self.launches.append(FixedLaunch(launch, made, given, changing & used, op, nbytes))
+                once = any(launch is packing for packing in kept.values())
+                (self.packings if once else self.launches).append(FixedLaunch(launch, made, given, changing & used, op, nbytes))
         self._moving = [(n, program.slots[n]) for n in sorted(moving | {s for s in self._results if s not in self._arrays})]
 
     # -- running ----------------------------------------------------------------------------------------------------
@@ -220,6 +237,11 @@ class PlannedReplay:
             given[at] = places[number]
         for given, at, index in self._numbers:
             given[at] = numbers[index]
+        if self._packing is not None:
+            versions = [backend.version_of(x) for x in program.constants.values()]
+            if versions != self._packed:
+                self._packing()
+                self._packed = versions
         self.run()
         results: list[Any] = []
         for position, number in enumerate(self._results):

@@ -58,6 +58,7 @@ class OpenCLBackend(TimedBackend):
     """
 
     name = "opencl"
+    counts_writes = True
 
     def __init__(self, found: found_devices.Found, profile: Profile | None = None) -> None:
         self.found = found

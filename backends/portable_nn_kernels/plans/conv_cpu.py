@@ -138,7 +138,7 @@ def _panels(
         pack_tags = _tags("pnn_conv_pack", weight, width, 1) if lines else _tags("pnn_conv_pack", weight, lanes, vectors)
         launches.append(Launch(
             "pnn_conv_pack", "conv_cpu.c", (_up(count, chunk),), (1,),
-            (In(1), Scratch(scratch), *_i64(count, blocks, c, kh, kw, o, *w, chunk)), pack_tags,
+            (In(1), Scratch(scratch), *_i64(count, blocks, c, kh, kw, o, *w, chunk)), pack_tags, packs=True,
         ))  # fmt: skip
     head = (source.ref, Scratch(scratch), shift, Out(0))
     if lines:

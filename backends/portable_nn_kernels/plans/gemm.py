@@ -108,7 +108,7 @@ def _batched(profile: Profile, a: Matrix, b: Matrix, c: Matrix, m: int, n: int, 
             profile, replace(a, outer=ao, inner=ai, start=x), replace(b, outer=bo, inner=bi, start=y),
             replace(c, outer=co, inner=ci, start=z), m=m, n=n, k=k, outer=outer, inner=inner, bias=bias, epilogue=epilogue,
         )  # fmt: skip
-        launches += done.launches
+        launches += done.launches if len(starts) == 1 else [replace(launch, packs=False) for launch in done.launches]
         scratch = done.scratch
     return Plan(tuple(launches), scratch)
 

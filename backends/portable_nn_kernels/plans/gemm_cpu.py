@@ -137,7 +137,7 @@ def _pack(profile: Profile, p: Problem, nr: int, number: int, compute: DType) ->
         b.ref, Scratch(number), *i64(p.n, p.k, b.row, b.col, 1 if shared else p.inner),
         *i64(b.outer, b.inner, b.start, panels, up(p.k, k_step), k_step),
     )  # fmt: skip
-    launch = Launch("pnn_gemm_pack", "gemm_cpu.c", (batch * panels * up(p.k, k_step),), (1,), args)
+    launch = Launch("pnn_gemm_pack", "gemm_cpu.c", (batch * panels * up(p.k, k_step),), (1,), args, packs=True)
     size = 0 if shared else panels * p.k * nr
     packed = Matrix(Scratch(number), compute, nr, 1, p.inner * size, size)
     return launch, Spec((batch, panels, p.k, nr), compute), packed

@@ -1,0 +1,63 @@
+"""Weights that a captured step uses without being given them: packed once, and again after they were written to."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import portable_nn as pnn
+from portable_nn import ops
+from portable_nn.core import selection
+
+
+@pytest.fixture
+def opencl() -> Any:
+    state = selection.status("opencl")
+    if state.state != "ready":
+        pytest.skip(f"opencl is {state.state}: {state.reason}")
+    found: Any = selection.get("opencl")
+    if found.profile.shape != "cpu":
+        pytest.skip("kernels of GPUs pack nothing")
+    with pnn.use_backend(found):
+        yield found
+
+
+def drawn(*shape: int) -> Any:
+    return pnn.asarray(np.random.default_rng(sum(shape)).uniform(-1, 1, shape).astype(np.float32))
+
+
+def test_a_constant_weight_is_packed_once(opencl: Any) -> None:
+    x, w, b = drawn(48, 80), drawn(96, 80), drawn(96)
+    step = pnn.capture(lambda x: ops.relu(ops.linear(x, w, b)))
+    for _ in range(3):
+        np.testing.assert_array_equal(pnn.to_numpy(step(x)), pnn.to_numpy(ops.relu(ops.linear(x, w, b))))
+    (variant,) = step.variants
+    assert [p.launch.kernel for p in variant.replay.packings] == ["pnn_gemm_pack"]
+    assert [p.launch.kernel for p in variant.replay.launches] == ["pnn_gemm_panels"]
+
+
+def test_writing_into_the_weight_is_seen(opencl: Any) -> None:
+    x, w = drawn(48, 80), drawn(96, 80)
+    step = pnn.capture(lambda x: ops.linear(x, w))
+    step(x), step(x)
+    w[:50] = drawn(50, 80)
+    np.testing.assert_array_equal(pnn.to_numpy(step(x)), pnn.to_numpy(ops.linear(x, w)))
+
+
+def test_a_part_of_a_constant_and_a_filter(opencl: Any) -> None:
+    x, w, images, filters = drawn(48, 80), drawn(2, 96, 80), drawn(2, 16, 9, 9), drawn(32, 16, 3, 3)
+    step = pnn.capture(lambda x, images: (ops.linear(x, w[1]), ops.conv2d(images, filters, padding=1)))
+    for _ in range(3):
+        made = step(x, images)
+        np.testing.assert_array_equal(pnn.to_numpy(made[0]), pnn.to_numpy(ops.linear(x, w[1])))
+        np.testing.assert_array_equal(pnn.to_numpy(made[1]), pnn.to_numpy(ops.conv2d(images, filters, padding=1)))
+    assert len(step.variants[0].replay.packings) == 2
+
+
+def test_a_weight_that_is_given_is_packed_each_time(opencl: Any) -> None:
+    x, w = drawn(48, 80), drawn(96, 80)
+    step = pnn.capture(ops.linear)
+    step(x, w), step(x, w)
+    assert not step.variants[0].replay.packings
+    other = drawn(80, 96).T
+    np.testing.assert_array_equal(pnn.to_numpy(step(x, pnn.asarray(pnn.to_numpy(other)))), pnn.to_numpy(ops.linear(x, other)))
