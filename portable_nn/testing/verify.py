@@ -110,9 +110,15 @@ class Check:
 
 
 def checks_of(op: Op, backend: Backend, samples: int | None = None) -> list[Check]:
-    """Return the checks of an op: its first `samples` samples (all by default) x dtype x direction."""
+    """Return the checks of an op: its first `samples` samples (all by default) x dtype x direction.
+
+    Where none of these takes float32, the first sample that does comes with them.
+    """
     checks = []
-    for sample in op.samples[:samples]:
+    chosen = list(op.samples[:samples])
+    if not any("float32" in dtypes_of(op, sample) for sample in chosen):
+        chosen += [sample for sample in op.samples if "float32" in dtypes_of(op, sample)][:1]
+    for sample in chosen:
         checks += [
             Check(op.name, "forward", dtype, sample.name, partial(check_op, op, sample, dtype, backend))
             for dtype in dtypes_of(op, sample)

@@ -43,6 +43,13 @@ def test_an_unknown_op_is_named(capsys):
     assert "conv2d" in capsys.readouterr().err
 
 
+def test_float32_is_never_left_out():
+    """The first sample of `all` is of bools."""
+    quick = verify.plan_checks(selection.get("numpy"), ["all"], quick=True)
+    assert {"bool", "float32"} <= {check.dtype for check in quick}
+    assert len(quick) < len(verify.plan_checks(selection.get("numpy"), ["all"]))
+
+
 def test_every_op_is_planned():
     names = {check.op for check in verify.plan_checks(selection.get("numpy"), quick=True)}
     assert {"conv2d", "batch_norm_train", "matmul"} <= names
