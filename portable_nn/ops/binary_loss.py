@@ -274,6 +274,7 @@ def _focal_vjp(c: Saved, g: Any) -> dict[str, Any]:
         *pair_samples((-4, 4), (0.05, 0.95)),
         s("hard targets", A((3, 4), -4, 4), A((3, 4), values=(0.0, 1.0, 1.0, 0.0) * 3), reduction="mean"),
         s("no weights", A((3, 4), -4, 4), A((3, 4), 0.05, 0.95), alpha=-1, gamma=1.5),
+        s("alpha 0", A((3, 4), -4, 4), A((3, 4), 0.05, 0.95), alpha=0.0, reduction="mean"),
         s("gamma 0", A((3, 4), -4, 4), A((3, 4), 0.05, 0.95), 0.5, 0.0, "sum"),
         s("certain", A((2, 3), values=(200.0, -200.0, 1e4, -1e4, 88.0, -88.0)), A((2, 3), values=(0.0, 1.0, 1.0, 0.0, 0.0, 1.0)), gradient=False, why="too steep for differences"),
     ),

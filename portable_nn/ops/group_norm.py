@@ -265,6 +265,7 @@ def _summed(call: Call) -> int:
         s("long rows", A((2, 4, 131)), A((2, 4, 131)), A((4,)), A((2, 2), -0.1, 0.1), A((2, 2), 0.5, 1.5), num_groups=2),
         s("views", A((2, 4, 6), view="channels_last"), A((2, 4, 6), view="reversed"), A((4,), view="strided"),
           A((2, 2), view="transposed"), A((2, 2), 0.5, 1.5, view="transposed"), num_groups=2),
+        s("17 channels", A((2, 17, 3)), A((2, 17, 3)), A((17,)), A((2, 1), -0.1, 0.1), A((2, 1), 0.5, 1.5), num_groups=1),
         s("no examples", A((0, 4, 6)), A((0, 4, 6)), A((4,)), A((0, 2)), A((0, 2)), num_groups=2),
     ),
     bad=(bad("shapes", ShapeError, ("(2, 4)", "(3, 4)"), A((2, 4)), A((3, 4)), None, A((3, 2)), A((3, 2)), num_groups=2),),

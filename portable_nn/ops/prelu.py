@@ -58,6 +58,7 @@ _X = A((2, 3, 4, 5), -2.0, -0.1)
     bad=(
         bad("channels", ShapeError, ("(4,)", "(3,)"), _X, A((4,))),
         bad("no channel axis", ShapeError, ("(3,)", "(1,)"), A((5,)), A((3,))),
+        bad("two slopes, no channel axis", ShapeError, ("(2,)", "(1,)"), A((5,)), A((2,))),
         bad("dtypes", DTypeError, ("float32", "float64"), A((2, 3), dtype="float64"), A((3,), dtype="float32")),
         bad("integers", DTypeError, "int32", A((2, 3), dtype="int32"), A((3,), dtype="int32")),
     ),

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from . import report, stage
-from .choice import PER_CELL, chosen
+from .choice import PER_CELL, chosen, existing
 from .concern import Concerns
 from .fault import FAMILIES, LAYERS, Fault
 
@@ -95,6 +95,8 @@ def main() -> int:
 
 def plant(faults: list[Fault], first: stage.Stage, results: dict[str, Any], options: argparse.Namespace) -> int:
     """Plant the faults and write each result as it comes."""
+    there = existing(first.root)
+    results = {"faults": [e for e in results["faults"] if e["id"] in there]}
     known = first.record(not options.old_record)
     console = Console(stderr=True)
     start = time.monotonic()

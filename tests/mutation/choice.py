@@ -77,6 +77,11 @@ def spread(faults: Iterable[Fault], count: int, root: Path) -> list[Fault]:
     return chosen
 
 
+def existing(root: Path) -> set[str]:
+    """Return the names of all faults there are: a result of any other is one of text that has changed since."""
+    return {fault.id for fault in (*named(generated(root)), *named(listed(root)))}
+
+
 def chosen(root: Path, per_cell: int = PER_CELL) -> list[Fault]:
     """Return what is planted, in an order that visits all families early."""
     every = named(generated(root))

@@ -246,11 +246,15 @@ def affected(fault: Fault, known: Concerns, before: str) -> list[tuple[Case, tup
 
 
 def _by_program(found: list[tuple[Case, tuple[Any, ...]]]) -> list[tuple[Case, tuple[Any, ...]]]:
-    """Put the cases of a program together: compiling takes longer than all of them. Programs of many cases come first."""
+    """Put two cases of each program together, programs of many cases first, then the next two of each.
+
+    Compiling takes longer than a case; but whether a fault shows depends on the program's settings more than on the case.
+    """
     piles: dict[tuple[Any, ...], list[tuple[Case, tuple[Any, ...]]]] = defaultdict(list)
     for case, program in found:
         piles[case.rung, program].append((case, program))
-    return [pair for pile in sorted(piles.values(), key=len, reverse=True) for pair in pile]
+    ordered = sorted(piles.values(), key=len, reverse=True)
+    return [pair for at in range(0, len(ordered[0]) if ordered else 0, 2) for pile in ordered for pair in pile[at : at + 2]]
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import find
 
 import portable_nn as pnn
 from portable_nn import ops
@@ -102,3 +103,13 @@ def test_dropout_gradient_has_the_mask_of_the_forward_pass(backend: Backend) -> 
     values, slopes = pnn.to_numpy(y.value), pnn.to_numpy(gradient)
     assert np.array_equal(values != 0, slopes != 0)
     assert set(np.unique(slopes).tolist()) == {0.0, float(np.float32(1 / 0.6))}
+
+
+def test_a_draw_of_any_size_has_a_grid_that_devices_take() -> None:
+    """More than 2**31 groups' worth of numbers: planned, not drawn."""
+    device = find("null:gpu")
+    key = device.from_numpy(np.zeros(4, np.uint32))
+    with pnn.use_backend(device), device.recording() as recorded:
+        ops.uniform(key, (2**42,))
+    (made,) = recorded
+    assert 1 < made.launch.groups[0] < 2**31

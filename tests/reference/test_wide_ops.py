@@ -13,6 +13,14 @@ def call(op, *args, **settings):
         return op(*args, **settings)
 
 
+@pytest.mark.parametrize("op", [ops.linear, ops.linear_act])
+def test_linear_is_as_wide_as_its_widest_operand(op):
+    """The record says the dtype, and check_op believes it."""
+    x, w, b = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32), np.ones(4, np.float64)
+    assert call(op, x, w, b).dtype == np.float64
+    assert call(op, x, w, b.astype(np.float32)).dtype == np.float32
+
+
 def test_conv1d_is_a_correlation_by_hand():
     x, w = np.array([[[1.0, 2.0, 4.0, 8.0]]]), np.array([[[1.0, 10.0, 100.0]]])
     np.testing.assert_array_equal(call(ops.conv1d, x, w), [[[421.0, 842.0]]])
