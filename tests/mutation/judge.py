@@ -34,7 +34,7 @@ _QUICK = (
 FILES_FROM = 8.0  # with a smaller budget test files of rules and plans are left out: collecting them takes as long as many checks
 # The tests of the core, those of its parts first.
 _TESTS_OF = {
-    "tape": ["tests/host/test_tape.py", "tests/reference/test_second_order.py", "-k", "not second or add or multiply or matmul or attention or batch_norm_train or logsumexp"],
+    "tape": ["tests/host/test_tape.py", "tests/reference/test_second_order.py", "-k", "residuals or not second or add or multiply or matmul or attention or batch_norm_train or logsumexp"],
     "op": ["tests/host/test_dispatch.py", "tests/host/test_tape.py", "tests/host/test_records.py"],
     "spec": ["tests/host/test_spec.py", "tests/host/test_dispatch.py", "tests/reference/test_layout.py"],
     "geometry": ["tests/reference/test_conv.py", "tests/reference/test_pool.py"],

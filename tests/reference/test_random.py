@@ -11,6 +11,8 @@ from portable_nn import ops
 from portable_nn.core.backend import Backend
 from portable_nn.core.random import key as make_key
 from portable_nn.core.random import philox
+from portable_nn.core.registry import OPS
+from portable_nn.core.spec import Spec
 
 # Random123's known answers (kat_vectors, philox4x32 10): counter, key, result.
 KNOWN = (
@@ -103,6 +105,14 @@ def test_dropout_gradient_has_the_mask_of_the_forward_pass(backend: Backend) -> 
     values, slopes = pnn.to_numpy(y.value), pnn.to_numpy(gradient)
     assert np.array_equal(values != 0, slopes != 0)
     assert set(np.unique(slopes).tolist()) == {0.0, float(np.float32(1 / 0.6))}
+
+
+def test_dropout_gives_c_order() -> None:
+    with pnn.use_backend("numpy"):
+        y = ops.dropout(np.ones((33, 7), np.float32).T, 0.3, make_key(1))
+    assert y.flags.c_contiguous
+    rule = OPS["dropout"].out(Spec((7, 33), y.dtype, (1, 7)), 0.3, Spec((4,), np.dtype(np.uint32)), True)
+    assert rule.contiguous
 
 
 def test_a_draw_of_any_size_has_a_grid_that_devices_take() -> None:
