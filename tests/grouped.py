@@ -1,9 +1,8 @@
 """The checks of one sample under one test id, and which dtypes are worth a compiler's time by default.
 
 A test per dtype would spend more on pytest than on the check, and on a device each dtype is a program of its own: with
-all of them compilers take three quarters of the suite's time. The dtype is a macro of the text and mostly independent of the sample, so by default
-each op meets every dtype, each sample float32, and some of them a second dtype. All pairs run on NumPy, and elsewhere
-with `-m slow`.
+all of them compilers take most of the suite's time. The dtype is a macro of the text and mostly independent of the sample, so by default
+each op meets every dtype and each sample float32. All pairs run on NumPy, and elsewhere with `-m slow`.
 """
 
 from __future__ import annotations
@@ -63,27 +62,29 @@ def place_of(op: Op, sample: Sample) -> int:
     return next(i for i, known in enumerate(op.samples) if known is sample)
 
 
-def few(dtypes: Dtypes, turn: bool = True) -> Dtypes:
-    """Return the choice for a device's usual kernels: all on the first sample, float32 on the others.
+def _same_as_others(op: Op) -> bool:
+    return op.expression is not None and op.name not in ELEMENTWISE
 
-    With `turn` every second sample of an op that is not elementwise has another dtype as well, each in its turn.
+
+def few(dtypes: Dtypes) -> Dtypes:
+    """Return the choice for a device's usual kernels: all dtypes on the first sample, float32 on the others.
+
+    Elementwise ops compute both halves in float32, so but for those that stand for all they are tried in one of them.
     """
 
     def choice(op: Op, sample: Sample) -> tuple[str, ...]:
         legal, at = dtypes(op, sample), place_of(op, sample)
-        if at == 0 or sample.dtypes is not None or len(legal) < 2:
+        if sample.dtypes is not None or len(legal) < 2:
             return legal
-        one = "float32" if "float32" in legal else legal[0]
-        others = [d for d in legal if d != one]
-        if not turn or at % 2 or (op.expression is not None and op.name not in ELEMENTWISE):
-            return (one,)
-        return one, others[at // 2 % len(others)]
+        if at:
+            return ("float32",) if "float32" in legal else legal[:1]
+        return tuple(d for d in legal if d != "float16") if _same_as_others(op) else legal
 
     return choice
 
 
-def fewest(dtypes: Dtypes, first: tuple[str, ...]) -> Dtypes:
-    """Return the choice for text that runs elsewhere too: `first` on the first sample, float32 on the others.
+def fewest(dtypes: Dtypes, first: tuple[str, ...], every: int = 1) -> Dtypes:
+    """Return the choice for text that runs elsewhere too: `first` on the first sample, float32 on each `every`-th of the others.
 
     Of an elementwise op that does not stand for all the first sample will do.
     """
@@ -93,7 +94,7 @@ def fewest(dtypes: Dtypes, first: tuple[str, ...]) -> Dtypes:
         chosen = tuple(d for d in legal if d in first) or legal[:1]
         if at == 0:
             return chosen
-        if op.expression is not None and op.name not in ELEMENTWISE:
+        if at % every or _same_as_others(op):
             return ()
         return ("float32",) if "float32" in legal else chosen[:1]
 
