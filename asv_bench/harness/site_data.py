@@ -152,6 +152,8 @@ def collect(results: Path, root: Path, recent: int = 10, project: str = "portabl
         about = json.loads((results / name / "machine.json").read_text("utf-8"))
         machines.append(machine_data(name, files, store.read_notes(name, results), about, log, recent))
         used.update(machines[-1]["commits"])
+    order = {commit: place for place, commit in enumerate(log)}
+    machines.sort(key=lambda m: -max(map(order.__getitem__, m["commits"]), default=-1))  # what was measured last comes first
     listed = [{"hash": c.hash, "date": c.date, "subject": c.subject} for c in log.values() if c.hash in used]
     return {"project": project, "url": url, "built": int(time.time()), "threshold": changes.THRESHOLD, "commits": listed, "machines": machines,
             "peers": beside(root / PEERS)}  # fmt: skip

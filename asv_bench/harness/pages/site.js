@@ -60,6 +60,7 @@ const pages = {
             ...against.flatMap(([name, g]) => [$("dt", {}, "time by " + name + "'s"), $("dd", {}, g.toFixed(2) + "×")]))));
       }
       main.append(cards);
+      if (D.peers && m === D.machines[0]) main.append($("h2", {}, "Beside other libraries"), peerSummary(D.peers), $("p", {}, $("a", { href: "libraries.html" }, "row by row")));
       const recent = m.changes.filter(c => c.newest < m.recent).sort((a, b) => Math.abs(Math.log(b.ratio)) - Math.abs(Math.log(a.ratio))), sure = c => c.again.startsWith("confirmed");
       for (const [title, list] of [["Slower", recent.filter(c => c.ratio > 1)], ["Faster", recent.filter(c => c.ratio < 1)]]) {
         const open = list.filter(c => !sure(c) && !c.again.startsWith("not confirmed"));
@@ -68,7 +69,6 @@ const pages = {
       }
       main.append($("p", {}, $("a", { href: "changes.html#" + new URLSearchParams({ machine: m.name, commits: 1000, kind: "both" }) }, "all changes")));
     }
-    if (D.peers) main.append($("h2", {}, "Beside other libraries"), peerSummary(D.peers), $("p", {}, $("a", { href: "libraries.html" }, "row by row")));
     if (!D.machines.length) main.append($("p", {}, "No results yet: run portable-nn bench history."));
   },
 
