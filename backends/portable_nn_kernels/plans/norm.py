@@ -14,6 +14,7 @@ from portable_nn_kernels.launch import Const, Define, In, Launch, Out, Plan, Pro
 
 from . import norm_last_cpu, norm_rows_cpu, plans
 from .copies import copy_launch
+from .lines import compute
 from .mapping import Operand, ScalarArg, map_launch
 
 _SHORT = 16  # below this length of the inner axis, work-items run over channels instead
@@ -372,7 +373,7 @@ def row_columns(
 ) -> None:  # fmt: skip
     """Add the launches that sum g and ``g (x - mean) rstd`` down the rows, in parts; `stats` are mean and rstd per row."""
     rows, length = size
-    if norm_rows_cpu.serves(profile, length, (), (g[0].dtype, x[0].dtype)) and dtype == norm_rows_cpu.compute(x[0].dtype):
+    if norm_rows_cpu.serves(profile, length, (), (g[0].dtype, x[0].dtype)) and dtype == compute(x[0].dtype):
         made, more = norm_rows_cpu.columns(size, (g[1], g[0].dtype), (x[1], x[0].dtype), stats, sums, len(scratch), profile)
         launches += made
         scratch += more
