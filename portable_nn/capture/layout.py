@@ -17,7 +17,7 @@ from ..core.program import Program, Slot, Step
 from ..core.registry import find
 from ..core.spec import Spec
 
-_FEWEST = 5  # channels from which on a family pays
+_FEWEST = 9  # channels from which on a family pays: fewer fill no vector
 # Operands and outputs that are images, by op: convolutions ask for the layout, the others go along with their neighbours.
 _CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "conv2d": ((0,), (0,)),

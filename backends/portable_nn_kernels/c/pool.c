@@ -15,6 +15,24 @@
 #define DW dw
 #endif
 
+/* Channels adjacent in memory (X_UNIT, Y_UNIT; J_UNIT for the winners' numbers): a stride that only the run knows makes a CPU's
+ * loads gathers. */
+#ifdef X_UNIT
+#define XC 1
+#else
+#define XC xc
+#endif
+#ifdef Y_UNIT
+#define YC 1
+#else
+#define YC yc
+#endif
+#ifdef J_UNIT
+#define JC 1
+#else
+#define JC jc
+#endif
+
 #include "each_pixel.h"
 
 /* Window o of an axis: first position and number of positions, before those outside are left out. */
@@ -35,7 +53,7 @@ KERNEL(pnn_max_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), OUT(I, index), POOL_ARGS) 
     POOL_EACH(oh, ow)
         const i64 h0 = FIRST(ir, h, oh, SH, top), w0 = FIRST(il, w, ow, SW, left);
         const i64 rows = TAPS(ir, h, oh, KH), cols = TAPS(il, w, ow, KW);
-        const i64 base = in * xn + ic * xc;
+        const i64 base = in * xn + ic * XC;
         REAL best = -CAT(INF_, REAL_NAME);
         i32 winner = 0, seen = 0;
         for (i64 p = 0; p < rows; ++p) {
@@ -52,7 +70,7 @@ KERNEL(pnn_max_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), OUT(I, index), POOL_ARGS) 
                 }
             }
         }
-        const i64 place = in * yn + ic * yc + ir * yh + il * yw;
+        const i64 place = in * yn + ic * YC + ir * yh + il * yw;
         STORE(T, y, place, best);
 #if WITH_INDEX
         STORE(I, index, place, winner);
@@ -77,7 +95,7 @@ KERNEL(pnn_avg_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), POOL_ARGS) {
     POOL_EACH(oh, ow)
         const i64 h0 = FIRST(ir, h, oh, SH, top), w0 = FIRST(il, w, ow, SW, left);
         const i64 rows = TAPS(ir, h, oh, KH), cols = TAPS(il, w, ow, KW);
-        const i64 base = in * xn + ic * xc;
+        const i64 base = in * xn + ic * XC;
         REAL total = 0;
         for (i64 p = 0; p < rows; ++p) {
             const i64 at_h = h0 + p;
@@ -93,7 +111,7 @@ KERNEL(pnn_avg_pool, SIZE, 1, 1)(IN(T, x), OUT(T, y), POOL_ARGS) {
 #else
         const i64 divisor = pnn_pool_count(h0, rows, h, bottom) * pnn_pool_count(w0, cols, w, right);
 #endif
-        STORE(T, y, in * yn + ic * yc + ir * yh + il * yw, total / (REAL)divisor);
+        STORE(T, y, in * yn + ic * YC + ir * yh + il * yw, total / (REAL)divisor);
     POOL_END
 }
 #endif
@@ -123,13 +141,13 @@ KERNEL(pnn_max_pool_grad, SIZE, 1, 1)(IN(T, g), IN(I, index), OUT(T, x), POOL_AR
                 const i64 far_w = il - FIRST(q, w, ow, SW, left);
                 if (far_h % STEP(DH) == 0 && far_w % STEP(DW) == 0) {
                     const i64 mine = far_h / STEP(DH) * KW + far_w / STEP(DW);
-                    const i64 won = (i64)LOAD(I, index, in * jn + ic * jc + p * jh + q * jw);
-                    const REAL v = LOAD(T, g, in * yn + ic * yc + p * yh + q * yw);
+                    const i64 won = (i64)LOAD(I, index, in * jn + ic * JC + p * jh + q * jw);
+                    const REAL v = LOAD(T, g, in * yn + ic * YC + p * yh + q * yw);
                     total += won == mine ? v : 0;
                 }
             }
         }
-        STORE(T, x, in * xn + ic * xc + ir * xh + il * xw, total);
+        STORE(T, x, in * xn + ic * XC + ir * xh + il * xw, total);
     POOL_END
 }
 #endif
@@ -144,10 +162,10 @@ KERNEL(pnn_avg_pool_grad, SIZE, 1, 1)(IN(T, g), OUT(T, x), POOL_ARGS) {
             const i64 h0 = FIRST(p, h, oh, SH, top), high = pnn_pool_count(h0, TAPS(p, h, oh, KH), h, bottom);
             for (i64 q = q0; q <= q1; ++q) {
                 const i64 w0 = FIRST(q, w, ow, SW, left), wide = pnn_pool_count(w0, TAPS(q, w, ow, KW), w, right);
-                total += LOAD(T, g, in * yn + ic * yc + p * yh + q * yw) / (REAL)(high * wide);
+                total += LOAD(T, g, in * yn + ic * YC + p * yh + q * yw) / (REAL)(high * wide);
             }
         }
-        STORE(T, x, in * xn + ic * xc + ir * xh + il * xw, total);
+        STORE(T, x, in * xn + ic * XC + ir * xh + il * xw, total);
     POOL_END
 }
 #endif

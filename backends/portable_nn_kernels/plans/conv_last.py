@@ -14,6 +14,7 @@ from .gemm_parts import VECTOR_EPILOGUES
 
 _SOURCE = "conv_last.c"
 _FEWEST = 5  # channels from which on an image's neighbours in memory are worth a vector
+_NARROW = 8  # channels made up to which vectors run along pixels
 _TILE_TURNED, _TILE = 16, 8  # accumulators of one vector, and of two
 
 
@@ -27,7 +28,7 @@ def _up(a: int, b: int) -> int:
 
 def serves(image: Spec, channels: int, made: int) -> bool:
     """Tell whether these plans take a convolution that reads `image`, so many of its channels per group, and makes `made`."""
-    return image.strides[1] == 1 and channels >= _FEWEST and made > 3 and image.shape[1] > 1
+    return image.strides[1] == 1 and channels >= _FEWEST and made > _NARROW and image.shape[1] > 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,15 @@ def _plan(call: Call, profile: Profile, kernel: str, refs: tuple[Ref, ...], x: S
     given: dict[str, Define] = {"I": "u8", "WITH_INDEX": 0, "PAD_COUNTS": 0}
     given.update(extra)
     real = dtypes.accumulator(made.dtype)
+    last, units = is_channels_last(made), list[tuple[str, Define]]()
+    if profile.shape == "cpu" and (is_channels_last(x) or is_channels_last(y)):  # vectors along the channels of the larger side
+        last = True
+        winners = call.spec(1) if kernel == "pnn_max_pool_grad" else y
+        units = [(f"{side}_UNIT", 1) for side, spec in (("X", x), ("Y", y), ("J", winners)) if spec.strides[1] == 1]
     defines: tuple[tuple[str, Define], ...] = (
         (kernel.removeprefix("pnn_").upper(), 1), ("T", dtypes.TAGS[made.dtype]), ("REAL_NAME", dtypes.TAGS[real].upper()), ("SIZE", size), ("ROWS", int(profile.shape == "cpu")),
-        ("IX", index_tag(made.size)), ("LAST", int(is_channels_last(made))), ("ADAPTIVE", int(adaptive)),
-        ("INSIDE", int(inside)), *fixed, *given.items(),
+        ("IX", index_tag(made.size)), ("LAST", int(last)), ("ADAPTIVE", int(adaptive)),
+        ("INSIDE", int(inside)), *fixed, *given.items(), *units,
     )  # fmt: skip
     n, c = made.shape[:2]
     numbers = [n, c, h.size, w.size, h.out, w.out, h.kernel, w.kernel, h.before, h.after, w.before, w.after, *x.strides, *y.strides]
@@ -96,6 +101,8 @@ def _grad_planes(call: Call, profile: Profile) -> Plan | None:
     planes = x.shape[0] * x.shape[1]
     if profile.shape != "cpu" or x.dtype not in (dtypes.float32, dtypes.float64) or g.dtype != x.dtype or planes < profile.units:
         return None
+    if is_channels_last(x):
+        return None  # there the gathering kernel has vectors
     h, w = pool_axes_of(call)
     most = call.op.endswith("max_pool2d_grad")
     index = call.spec(1) if most else g
