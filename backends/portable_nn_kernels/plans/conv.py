@@ -8,7 +8,7 @@ from portable_nn.core.geometry import Window, conv_window_of
 from portable_nn.core.spec import Spec, Weak
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch, Term
 
-from . import conv_cpu, plans
+from . import conv_cpu, conv_depth, plans
 from .gemm_parts import EPILOGUES
 from .index_width import index_tag
 
@@ -72,6 +72,9 @@ def conv2d(call: Call, profile: Profile) -> Plan:
     groups = call.settings["groups"]
     bias = call.inputs[2]
     epilogue = EPILOGUES[call.settings["activation"]] if call.op == "conv2d_act" else ""
+    if not epilogue and conv_depth.serves(profile, x, y, weight, groups):
+        shift = (In(2), 1, bias.strides[0]) if isinstance(bias, Spec) else (In(1), 0, 0)
+        return conv_depth.images(profile, x, weight, y, window, shift, grad=False)
     if profile.shape == "cpu":
         return conv_cpu.forward(profile, x, weight, y, bias if isinstance(bias, Spec) else None, window, groups, epilogue)
     rows, cols = y.size // y.shape[1], y.shape[1] // groups
@@ -99,6 +102,9 @@ def transposed(profile: Profile, y: Spec, weight: Spec, bias: Spec | None, x: Sp
     """Plan what an input gradient and a transposed convolution have in common: x from y, the operands In(0), In(1), In(2)."""
     if x.size == 0:
         return Plan(())
+    if conv_depth.serves(profile, y, x, weight, groups):
+        shift = (In(2), 1, bias.strides[0]) if bias is not None else (In(1), 0, 0)
+        return conv_depth.images(profile, y, weight, x, window, shift, grad=True)
     if profile.shape == "cpu":
         return conv_cpu.input_grad(profile, y, weight, x, window, groups, bias)
     rows, cols = x.size // x.shape[1], x.shape[1] // groups
@@ -126,6 +132,9 @@ def conv2d_weight_grad(call: Call, profile: Profile) -> Plan:
         return Plan(())
     window = conv_window_of(call)
     groups = call.settings["groups"]
+    if y.size and conv_depth.serves(profile, x, y, weight, groups):
+        plan, partial, parts, lanes = conv_depth.weight_grad(profile, x, y, weight, window)
+        return Plan((*plan.launches, weight_sum(profile, weight, partial, parts, 1, lanes)), plan.scratch)
     if profile.shape == "cpu":
         plan, partial, parts, lanes = conv_cpu.weight_grad(profile, x, y, weight, window, groups)
         return Plan((*plan.launches, weight_sum(profile, weight, partial, parts, groups, lanes)), plan.scratch)
