@@ -139,7 +139,7 @@ def test_the_excuse_of_oclgrind_is_its_own_fault(tmp_path: Path) -> None:
 
 def test_only_what_is_expected_is_excused() -> None:
     ((kernel, fault, text),) = EXPECTED
-    block = f"\n{fault} address 0x1\n\tKernel: {kernel}\n\tEntity: Global(0,0,0)\n\tAt line 1 of input.cl:\n\t  {text} 0, to);\n"
+    block = f"\n{fault} address 0x1\n\tKernel: {kernel}\n\tEntity: Global(0,0,0)\n\tAt line 1 of input.cl:\n\t  {text} 0, to);\n\t\n"
     assert not faults_in(block)
     for other in (block.replace(kernel, "pnn_other"), block.replace(fault, "Invalid write"), block.replace(text, "vstore8(v[e].lo,")):
         assert faults_in(other)

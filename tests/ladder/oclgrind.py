@@ -43,14 +43,16 @@ def faults_in(log: str) -> str:
     """Return the blocks of a log that are not expected. A block is a line and the indented ones below it, the last of which is the line of text."""
     blocks: list[list[str]] = []
     for line in log.splitlines():
+        if not line.strip():  # also a lone tab, below the line of text
+            continue
         if line.startswith("\t") and blocks:
             blocks[-1].append(line)
-        elif line.strip():
+        else:
             blocks.append([line])
     told = []
     for block in blocks:
         kernel = next((line.split(":")[1].strip() for line in block if line.strip().startswith("Kernel:")), "")
         expected = any(kernel == k and block[0].strip().startswith(fault) and text in block[-1] for k, fault, text in EXPECTED)
         if not expected and not block[0].startswith("Oclgrind:"):
-            told.append("\n".join(line for line in block if line.strip()))
+            told.append("\n".join(block))
     return "\n".join(told)
