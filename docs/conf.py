@@ -17,7 +17,7 @@ author = "the portable_nn authors"
 project_copyright = "the portable_nn authors, MIT licence"
 version = release = VERSION
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "op_pages", "coverage_pages", "capture_pages", "resource_pages"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "op_pages", "coverage_pages", "capture_pages", "peers_pages", "resource_pages"]
 exclude_patterns = ["_build", "_ext"]
 default_role = "py:obj"
 html_theme = "furo"

@@ -310,6 +310,13 @@ def markdown(made: Sequence[Sequence[str]], peers: Sequence[str], results: Resul
     return "\n".join(lines) + "\n"
 
 
+def page(results: Results, base: str = "torch") -> str:
+    """Return the include for all rows and peers that `results` has."""
+    names = [name for name in PEERS if name in results["peers"]]
+    chosen = [r for r in ROWS if r.name in results["rows"]]
+    return markdown(table(chosen, names, results, base), names, results, base)
+
+
 def records(chosen: Sequence[Row], results: Results) -> list[dict[str, Any]]:
     """Return one flat record per row and peer, for CSV."""
     made = []

@@ -48,10 +48,10 @@ def conversions(captured: Captured) -> int:
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_a_training_step_converts_nothing(device: str) -> None:
     with pnn.use_backend(find("null" if device == "cpu" else "null:gpu")):
-        model, optimizer = Net().to(), optim.sgd(0.1)
+        model, optimizer = Net(12).to(), optim.sgd(0.1)
         captured = pnn.capture(stepping(model, optimizer), donate="state")
         captured(start(model, optimizer), pnn.asarray(np.zeros((4, 3, 6, 6), np.float32)), pnn.asarray(np.zeros(4, np.int64)), 0.1)
-        images = [spec for spec in specs(captured) if spec.shape == (4, 8, 6, 6)]
+        images = [spec for spec in specs(captured) if spec.shape == (4, 12, 6, 6)]
         assert len(images) >= 6
         assert all(is_channels_last(spec) is (device == "cpu") for spec in images)
         # What comes back from the mean is broadcast; nothing else changes its layout.

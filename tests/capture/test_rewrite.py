@@ -130,9 +130,9 @@ def test_products_take_the_relu_behind_them(planned: Any, rng: np.random.Generat
 
 
 class Net(nn.Module):
-    def __init__(self) -> None:
-        self.conv, self.norm, self.more = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
-        self.head = nn.Linear(8, 4)
+    def __init__(self, width: int = 8) -> None:
+        self.conv, self.norm, self.more = nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.Conv2d(width, width, 3, padding=1)
+        self.head = nn.Linear(width, 4)
 
     def __call__(self, x: Any) -> Any:
         x = ops.relu(self.norm(self.conv(x)))

@@ -161,7 +161,7 @@ def test_the_command_lists_data(tmp_path, capsys):
     assert main(["data", "--folder", str(tmp_path), "--json"]) == 0
     assert not any(row["there"] for row in json.loads(capsys.readouterr().out))
     assert main(["data", "mnist", "--folder", str(tmp_path), "--offline"]) == 2
-    assert "put it at" in capsys.readouterr().err
+    assert "fetch elsewhere and put" in capsys.readouterr().err
     assert main(["data", "mnits"]) == 2
     assert "no data set 'mnits'" in capsys.readouterr().err
 

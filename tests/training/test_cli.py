@@ -162,6 +162,8 @@ def test_ctrl_c_leaves_a_run_that_resumes(trained):
     with subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
+            if " epochs of " in line:
+                steps = int(line.split(" epochs of ")[1].split()[0])
             if line.startswith("epoch"):
                 break
         time.sleep(0.2)
@@ -171,6 +173,6 @@ def test_ctrl_c_leaves_a_run_that_resumes(trained):
     assert "portable-nn train --resume long" in errors
     assert "Traceback" not in errors
     step = int(errors.split("after step ")[1].split(";")[0])
-    done = run("train", "--resume", "long", "--epochs", step // 6 + 1, cwd=folder)
+    done = run("train", "--resume", "long", "--epochs", step // steps + 1, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert f"going on after step {step}" in done.stdout

@@ -49,7 +49,7 @@ SHORT = {
     "resnet": Case(partial(models.ResNet, depth=8), 60, 1e-2, 0.93, 0.3),
     "resnet_imagenet": Case(partial(models.ImageNetResNet, depth=18), 14, 2e-3, 0.3, 2.2, 1, 16, 1.8),
     "vgg11": Case(models.VGG11, 40, 1e-3, 0.65, 1.9, 1, 16, 1.5),
-    "mobilenet_v2": Case(models.MobileNetV2, 40, 3e-3, 0.18, 2.3, 1, 32, 1.7),
+    "mobilenet_v2": Case(models.MobileNetV2, 80, 3e-3, 0.7, 0.9, 1, 32, 1.1),
     "convmixer": Case(partial(models.ConvMixer, dim=32, depth=3), 60, 1e-2, 0.76, 0.85),
     "convnext": Case(partial(models.ConvNeXt, layer_scale=0.1), 40, 2e-3, 0.87, 0.45),
     "mixer": Case(partial(models.MLPMixer, dim=32, depth=3), 110, 5e-3, 0.87, 0.55),
