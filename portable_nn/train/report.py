@@ -200,7 +200,7 @@ def draw_curves(rows: list[Row], title: str = "") -> Any:
         axes.set_ylabel("loss" if quantity == "loss" else "accuracy (%)")
         _tidy(axes)
         if axes.lines:
-            axes.legend(frameon=False)
+            axes.legend(frameon=False, loc="upper right" if quantity == "loss" else "lower right")  # "best" takes seconds on long runs
     loss_steps, losses = _column(rows, "train_loss")
     if loss_steps and min(losses) > 0:
         left.set_yscale("log")
