@@ -137,6 +137,8 @@ _SAMPLES = (
     s("x channels last", A((2, 4, 5, 6), view="channels_last"), A((17, 4, 3, 3)), A((17,)), padding=1),
     s("all channels last", A((2, 16, 4, 6), view="channels_last"), A((16, 16, 3, 3), view="channels_last"), padding=1),
     s("bands of channels last", A((2, 19, 9, 11), view="channels_last"), A((37, 19, 3, 2)), A((37,)), stride=(1, 2), padding=(2, 1), dilation=(2, 1)),
+    s("5x5 of channels last", A((2, 18, 5, 7), view="channels_last"), A((12, 18, 5, 5)), A((12,)), padding=2),
+    s("2x2 of channels last", A((1, 18, 4, 18), view="channels_last"), A((40, 18, 2, 2))),
     s("depthwise, channels last", A((2, 21, 6, 7), view="channels_last"), A((21, 1, 3, 3)), A((21,)), padding=1, groups=21),
     s("x transposed", A((3, 2, 5, 4), view="transposed"), A((4, 2, 3, 3)), padding=1),
     s("x reversed", A((3, 2, 5, 4), view="reversed"), A((4, 2, 3, 3), view="reversed"), A((4,), view="reversed")),

@@ -9,7 +9,7 @@
  * side in one phase: tap t of an axis reads phase t % period, `shift` entries later for every whole period. So strides and
  * dilations are arguments, and the input gradient (the cotangent under flipped filters, once per phase of the image) is the
  * same kernel. Idea: direct convolution of Georganas et al. 2018 (libxsmm), without code generation.
- * Defines: the kernel's name in capitals, T, R (its compute type), VW, NV, P, CB; VEPILOGUE(v) as in conv_cpu.c. */
+ * Defines: the kernel's name in capitals, T, R (its compute type), VW, NV, P, CB, TAPS; VEPILOGUE(v) as in conv_cpu.c. */
 #ifdef PNN_OPENCL
 #include "math.h"
 #include "vector_cpu.h"
@@ -76,14 +76,20 @@ KERNEL(pnn_conv_last_pack, 1, 1, 1)(IN(T, weight), OUT(R, packed), i64 count, i6
 #endif
 
 #ifdef CONV_LAST
-#define TILE_STEP(ch)                                                                                           \
-    {                                                                                                           \
-        VEC bv[NV];                                                                                             \
-        _Pragma("unroll") for (int j = 0; j < NV; ++j) bv[j] = VGET(R, w + (ch) * NR + j * VW, 0);              \
-        _Pragma("unroll") for (int r = 0; r < P; ++r) {                                                         \
-            const VEC av = (VEC)(at[r * CB + (ch)]);                                                            \
-            _Pragma("unroll") for (int j = 0; j < NV; ++j) acc[r * NV + j] = fma(av, bv[j], acc[r * NV + j]);   \
-        }                                                                                                       \
+/* A pixel's channel is read once for all TAPS neighbouring taps that see it: reading it for each keeps the load units busier
+ * than the multipliers. */
+#define TILE_STEP(ch)                                                                                                  \
+    {                                                                                                                  \
+        VEC bv[TAPS * NV];                                                                                             \
+        _Pragma("unroll") for (int t = 0; t < TAPS; ++t)                                                               \
+            _Pragma("unroll") for (int j = 0; j < NV; ++j) bv[t * NV + j] = VGET(R, w + (t * lanes + ch) * NR + j * VW, 0); \
+        _Pragma("unroll") for (int u = 0; u < P + TAPS - 1; ++u) {                                                     \
+            const VEC av = (VEC)(at[u * CB + (ch)]);                                                                   \
+            _Pragma("unroll") for (int t = 0; t < TAPS; ++t)                                                           \
+                if (u >= t && u - t < P)                                                                               \
+                    _Pragma("unroll") for (int j = 0; j < NV; ++j)                                                     \
+                        acc[(u - t) * NV + j] = fma(av, bv[t * NV + j], acc[(u - t) * NV + j]);                        \
+        }                                                                                                              \
     }
 
 /* One work-item: `chunk` bands of `band` output rows of one group, blocks [GROUP_ID(1) block_step, ...) of output channels.
@@ -124,15 +130,15 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
                         const i64 lanes = c - c0 < CB ? c - c0 : CB;
                         for (i64 p = 0, h_phase = 0, h_entry = 0; p < kh; ++p) {
                             GLOBAL const R* row = patch + base + h_phase * plane + h_entry * line;
-                            for (i64 q = 0, w_phase = 0, w_entry = 0; q < kw; ++q) {
+                            for (i64 q = 0, w_phase = 0, w_entry = 0; q < kw; q += TAPS) {
                                 GLOBAL const R* at = row + (w_phase * w_count + w_entry) * CB;
                                 if (lanes == CB) {
 #pragma unroll 4
                                     for (int ch = 0; ch < CB; ++ch) TILE_STEP(ch)
                                 } else
                                     for (i64 ch = 0; ch < lanes; ++ch) TILE_STEP(ch)
-                                w += lanes * NR;
-                                NEXT_TAP(w)
+                                w += TAPS * lanes * NR;
+                                for (int t = 0; t < TAPS; ++t) { NEXT_TAP(w) }
                             }
                             NEXT_TAP(h)
                         }

@@ -16,6 +16,7 @@ _SOURCE = "conv_last.c"
 _FEWEST = 5  # channels from which on an image's neighbours in memory are worth a vector
 _NARROW = 8  # channels made up to which vectors run along pixels
 _TILE_TURNED, _TILE = 16, 8  # accumulators of one vector, and of two
+_TAPS = 5  # neighbouring taps of a row up to which their filters are in registers beside them
 
 
 def _i64(*values: int) -> tuple[Const, ...]:
@@ -168,7 +169,8 @@ def convolution(
         *_i64(n, groups, c, o, h.out, w.out, h.taps, w.taps, *h.numbers(tile.band), *w.numbers(tile.wide), xn, xc, xh, xw, *places, blocks, tile.band, chunk, block_step, tile.patch),
         Const("i32", has_bias), *_i64(bias_step),
     )  # fmt: skip
-    tags = (*_tags("pnn_conv_last", made, tile, P=tile.pixels), *end)
+    taps = w.taps if w.step == w.dilation == 1 and 1 < w.taps <= _TAPS else 1
+    tags = (*_tags("pnn_conv_last", made, tile, P=tile.pixels, TAPS=taps), *end)
     launches.append(Launch("pnn_conv_last", _SOURCE, (items, _up(blocks, block_step)), (1, 1), args, tags))
     packed = Spec((max(groups * blocks * c * h.taps * w.taps * width, 1),), compute)
     return Plan(tuple(launches), (packed, Spec((items * _up(blocks, block_step) * tile.patch,), compute)))
