@@ -15,7 +15,7 @@ import pytest
 from ladder import pool, record
 from ladder.__main__ import main, parser
 from ladder.child import chosen
-from ladder.oclgrind import ENVIRONMENT, EXPECTED, faults_in
+from ladder.oclgrind import ENVIRONMENT, faults_in
 from ladder.rungs import RUNGS, WIDTH, Rung, python_path
 from offline import VENDORS
 from offline.programs import jobs
@@ -125,24 +125,14 @@ def test_oclgrind_finds(fault: str, tmp_path: Path) -> None:
     assert (words.lower() in found.lower()) if words else not found, (found, done.stderr[-2000:])
 
 
-def test_the_excuse_of_oclgrind_is_its_own_fault(tmp_path: Path) -> None:
-    """When this fails, Oclgrind has been mended, and EXPECTED can go."""
-    halves = {}
-    for half in ("lo", "hi"):
-        log, done = oclgrind(f"float16 v = vload16(0, x); if (t == 0) vstore8(v.{half}, 0, y);", tmp_path / half)
-        halves[half] = log
+def test_oclgrind_takes_an_upper_half_for_unset(tmp_path: Path) -> None:
+    """Its own fault: the same eight numbers, just loaded, are set when they are named one by one. When this fails, `HIGH` of c/conv_cpu.c can go."""
+    found = {}
+    for half in ("v.lo", "v.hi", "(float8)(v.s8, v.s9, v.sa, v.sb, v.sc, v.sd, v.se, v.sf)"):
+        found[half], done = oclgrind(f"float16 v = vload16(0, x); if (t == 0) vstore8({half}, 0, y);", tmp_path / str(len(found)))
         assert done.returncode == 0, done.stderr
-    assert not halves["lo"]
-    assert "Uninitialized value written to global memory" in halves["hi"]
-    assert all(why.strip() for why in EXPECTED.values())
-
-
-def test_only_what_is_expected_is_excused() -> None:
-    ((kernel, fault, text),) = EXPECTED
-    block = f"\n{fault} address 0x1\n\tKernel: {kernel}\n\tEntity: Global(0,0,0)\n\tAt line 1 of input.cl:\n\t  {text} 0, to);\n\t\n"
-    assert not faults_in(block)
-    for other in (block.replace(kernel, "pnn_other"), block.replace(fault, "Invalid write"), block.replace(text, "vstore8(v[e].lo,")):
-        assert faults_in(other)
+    assert [half for half, log in found.items() if log] == ["v.hi"]
+    assert "Uninitialized value written to global memory" in found["v.hi"]
 
 
 def test_a_rung_without_the_checks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,8 @@
 #define MASK CAT(INT, VW)
 #define VLOADC(p) CAT(vload, VW)(0, p)
 #define VSTOREC(v, p) CAT(vstore, VW)(v, 0, p)
+/* v.hi, which Oclgrind 21.10 would take for unset when it is stored, also of a vector just loaded, and so whatever is made of it. */
+#define HIGH(v) (float8)((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf)
 /* VW elements of storage type from p on. */
 #define VLOAD(p) CAT(PNN_VLOAD_, T)(p)
 #define PNN_VLOAD_f32(p) CAT(vload, VW)(0, p)
@@ -208,7 +210,7 @@ KERNEL(pnn_conv_panels, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), packed), IN(T
                         for (int e = 0; e < 8; ++e) {
 #if VW == 16
                             if (2 * e < left_over) vstore8(v[e].lo, 0, to + 2 * e * yo);
-                            if (2 * e + 1 < left_over) vstore8(v[e].hi, 0, to + (2 * e + 1) * yo);
+                            if (2 * e + 1 < left_over) vstore8(HIGH(v[e]), 0, to + (2 * e + 1) * yo);
 #else
                             if (e < left_over) vstore8(v[e], 0, to + e * yo);
 #endif
