@@ -156,6 +156,7 @@ _SAMPLES = (
     s("smoothing, ignored, sum", A((3, 5)), A((3,), dtype="int64", values=(1, -100, 4)), _W, reduction="sum", label_smoothing=0.2),
     s("images", A((2, 5, 3, 4)), _labels((2, 3, 4), 5), _W),
     s("images, none", A((2, 40, 3)), _labels((2, 3), 40), reduction="none"),
+    s("images of many classes, smoothing", A((1, 70, 4, 5)), _labels((1, 4, 5), 70), label_smoothing=0.2),
     s("channels last", A((2, 40, 3, 4), view="channels_last"), _labels((2, 3, 4), 40)),
     s("one sample", A((5,)), _labels((), 5)),
     s("soft", A((4, 10)), _probabilities(4, 10)),

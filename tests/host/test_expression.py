@@ -72,6 +72,17 @@ def test_assignments_and_constants_in_python():
     assert python_value(expression, {"x": -1.0}) == -INF
 
 
+LOGIC = ("x > 0 and y > 0", "x > 0 or y > 0", "not x > 0", "x > 0 and y > 0 or x < -1 and not y == 0")
+
+
+@pytest.mark.parametrize("text", LOGIC)
+def test_logic_in_python(text):
+    chosen = Expression(f"where({text}, 1, 0)")
+    for x in SPECIAL:
+        for y in SPECIAL:
+            assert python_value(chosen, {"x": x, "y": y}) == chosen.evaluate({"x": np.float64(x), "y": np.float64(y)}) == eval(text, {"x": x, "y": y})
+
+
 # -- C, executed on a device --------------------------------------------------------------------------------------
 
 
@@ -138,6 +149,13 @@ def test_floats_in_c(text, dtype, made, device):
         limit = limit * 4  # NumPy's own error counts too
     worst = np.argmax(error / limit) if error.size else 0
     assert (error <= limit).all(), f"{text} of {x[finite][worst]}, {y[finite][worst]}: {got[finite][worst]} for {wanted[finite][worst]}"
+
+
+@pytest.mark.parametrize("text", LOGIC)
+def test_logic_in_c(text, made, device):
+    x, y = grid(SPECIAL, "float32")
+    wanted = [eval(text, {"x": a, "y": b}) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    np.testing.assert_array_equal(on_device(made(f"where({text}, 1, 0)"), x, y, device), wanted)
 
 
 @pytest.mark.parametrize("text", ["copysign(x, y)", "maximum(x, y)", "minimum(x, y)", "x * y", "-x", "abs(x)", "round(x)", "trunc(x)", "ceil(x)"])

@@ -177,6 +177,11 @@ def _mixed(first: list[Case], later: Iterable[Case]) -> Iterator[Case]:
         yield from some
 
 
+def _shown(fault: Fault) -> bool:
+    """Tell whether the fault is in a device function that users include: no kernel of ours need call it."""
+    return f"`{fault.scope}(" in Path("docs/composing.md").read_text()
+
+
 def _grad_bases(ops: list[str]) -> list[str]:
     """Return the ops whose gradients launch these."""
     from portable_nn.core.registry import OPS
@@ -253,7 +258,9 @@ def plan_of(fault: Fault, known: Concerns, before: str) -> tuple[Iterable[Case],
     elif not kernel:
         stem = Path(fault.path).stem
         commands += [[*_QUICK[:3]], [*_QUICK[3:], "-k", f"{words} or {stem}"]]
-    if fault.path.endswith(".h"):  # device functions that users include
+    if kernel and _shown(fault):
+        commands.insert(0, ["tests/backend/test_composing.py"])
+    elif fault.path.endswith(".h"):
         commands.append(["tests/backend/test_composing.py"])
     if not kernel and fault.layer != "core":
         commands += [[str(path)] for path in sorted(Path("tests").glob(f"*/test_{Path(fault.path).stem}.py"))]
@@ -285,8 +292,7 @@ def judge(fault: Fault, known: Concerns, before: str, budget: float, note: Calla
     checks, commands, why = plan_of(fault, known, before)
     if why:
         return Verdict("unreached", message=why)
-    shown = fault.path.endswith(".h") and f"`{fault.scope}" in Path("docs/composing.md").read_text()  # no kernel of ours need use it
-    if fault.layer == "core" or (shown and commands):
+    if fault.layer == "core" or (fault.layer.startswith("kernel") and _shown(fault)):
         caught = run_pytest(commands.pop(0), note, budget)
         if caught:
             return replace(caught, seconds=time.monotonic() - start)
