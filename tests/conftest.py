@@ -38,28 +38,59 @@ _PILE = 300  # a CPU runtime holds about a megabyte per program, and the suite m
 
 @cache
 def find(name: str) -> Backend:
-    """Return a backend of BACKENDS, or of SHAPES: "opencl:gpu" is given a profile whose shape is "gpu".
-
-    Its programs are compiled without optimisation, in half the time: no CPU runs them outside of tests, and what is
-    tested is the text. (Those for CPUs are compiled as users have them.)
-    """
+    """Return a backend of BACKENDS, or of SHAPES: "opencl:gpu" is given a profile whose shape is "gpu"."""
     base, _, shape = name.partition(":")
     found = selection.get(base)
     profile = getattr(found, "profile", None)
     if not shape or profile is None or profile.shape == shape:
         return found
-    if base == "null":
-        return selection.get("null", shape)
-    from portable_nn_opencl.opencl import OpenCLBackend
-    from portable_nn_opencl.programs import Programs
+    return selection.get("null", shape) if base == "null" else _unoptimised(found, shape)
 
-    made = OpenCLBackend(found.found, replace(profile, shape=shape))  # type: ignore[attr-defined]
-    made.programs = Programs(made.context, made.found, profile.float64, ["-cl-opt-disable"])
+
+def _unoptimised(found: Any, shape: str) -> Backend:
+    from portable_nn_opencl.opencl import OpenCLBackend
+
+    made = OpenCLBackend(found.found, replace(found.profile, shape=shape))
+    made.programs = _text(made)
     _piles.append(made.programs)
     return made
 
 
+def _text(backend: Any) -> Any:
+    """Return programs that are compiled without optimisation, in a third of the time: enough where the text is under test."""
+    from portable_nn_opencl.programs import Programs
+
+    return Programs(backend.context, backend.found, backend.profile.float64, ["-cl-opt-disable"])
+
+
+@cache
+def _both() -> tuple[Any, Any, Any] | None:
+    """Return the OpenCL backend, its programs without optimisation, and those that users have. None without a CPU's runtime."""
+    backend: Any = selection.get("opencl") if "opencl" in BACKENDS else None
+    if backend is None or backend.found.kind != "cpu":
+        return None
+    _piles.extend((backend.programs, text := _text(backend)))
+    return backend, text, backend.programs
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let OpenCL's compiler optimise for CPUs only in tests marked so."""
+    if (both := _both()) is None:
+        return
+    backend, *programs = both
+    wanted = programs[item.get_closest_marker("optimised") is not None]
+    if backend.programs is not wanted:
+        backend.programs = wanted
+        for op in registry.OPS.values():
+            op.forget()
+
+
 _skips: Counter[tuple[str, str]] = Counter()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--case", default="", metavar="TEXT", help="of the generated checks, run those with TEXT in their names (grouped.py)")
 
 
 def pytest_report_header() -> list[str]:
@@ -93,8 +124,7 @@ def _nothing_left_behind() -> Iterator[None]:
 def _programs_do_not_pile_up() -> Iterator[None]:
     """Forget compiled programs now and then; they come back from disk."""
     yield
-    piles = [*_piles, *(b.programs for b in selection._instances.values() if hasattr(b, "programs"))]
-    full = [p for p in piles if hasattr(p, "forget") and len(p) > _PILE]
+    full = [programs for programs in _piles if len(programs) > _PILE]
     for programs in full:
         programs.forget()
     for op in registry.OPS.values() if full else ():

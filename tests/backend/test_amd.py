@@ -1,6 +1,6 @@
 """Every program that GPU-shaped plans launch compiles for AMD, as OpenCL C and as HIP, and does not spill. No GPU needed.
 
-By default one float32 program of each kernel, on one of five processors; all programs of float32, then of all dtypes,
+By default one float32 program of each kernel file, on one of five processors; all programs of float32, then of all dtypes,
 are marked slow. Needs `apt install clang-22 lld-22 libclc-22 rocm-device-libs`; PORTABLE_NN_TEST_REQUIRE=amd makes
 their absence a failure.
 """
@@ -23,7 +23,7 @@ def _compiler() -> None:
     require(VENDOR.TOOL, VENDOR.missing())
 
 
-def test_a_program_of_every_kernel() -> None:
+def test_a_program_of_every_file() -> None:
     check(VENDOR, of_every_file(VENDOR))
 
 
@@ -55,7 +55,7 @@ def test_a_function_that_no_library_has_is_refused() -> None:
         VENDOR.compiled(program.text(OPENCL), OPENCL, program.items)
 
 
-@pytest.mark.parametrize("target", amd.TARGETS[4:], ids=str)
+@pytest.mark.parametrize("target", [amd.TARGETS[4], *(pytest.param(t, marks=pytest.mark.slow) for t in amd.TARGETS[5:])], ids=str)
 def test_a_spill_is_found(target: Target) -> None:
     """Not on gfx90a and gfx942: a lane there has 512 registers, and the kernel 400."""
     program = Program(SPILLING, (), {"pnn_t": 256}, "test")

@@ -1,7 +1,8 @@
 """The CUDA text of every op, executed on the CPU by fibers (see cuda_cpu): the generated suite, and that faults show.
 
-By default every second sample in float32, and the first of each op in float16 too, see grouped.py (test_ops runs the same plans as OpenCL);
-PORTABLE_NN_TEST_BACKENDS=cuda_cpu with `-m ""` runs everything. The first run compiles some hundred programs; later runs find them in the cache.
+By default the first sample of each op in float32, and some ops in float16 too (test_ops runs the same plans as OpenCL, with every
+sample); `-m slow` takes every second sample, and PORTABLE_NN_TEST_BACKENDS=cuda_cpu with `-m ""` runs everything. The first run
+compiles some hundred programs; later runs find them in the cache.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ import pytest
 from conftest import BACKENDS
 from cuda_cpu import build
 from cuda_cpu.environment import sanitized as environment_of_sanitizers
-from grouped import Group, fewest, grouped
+from grouped import each, fewest, first, run
 from require import require
 
 import portable_nn.ops  # noqa: F401 - fills the registry
 from portable_nn.core.backend import Backend
 from portable_nn.core.errors import BackendError
-from portable_nn.core.registry import OPS
+from portable_nn.core.op import Op
 from portable_nn.testing.suite import dtypes_of, forward_cases, gradient_cases, gradient_dtypes
 
 ROOT = Path(__file__).parents[2]
-EVERY = [OPS[name] for name in sorted(OPS)] if "cuda_cpu" not in BACKENDS else []  # else test_ops and test_gradients run all of it
-HERE = cuda_cpu.backend, EVERY, "cuda_cpu"
+NAMES = ["cuda_cpu"] if "cuda_cpu" not in BACKENDS else []  # else test_ops and test_gradients run all of it
+# Conversions of halves are text of the prelude, which all ops share.
+HALVES = ("add", "relu", "softmax", "layer_norm_grad", "matmul", "conv2d", "max_pool2d", "cross_entropy", "take", "permute")
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +41,35 @@ def fibers() -> Backend:
     return cuda_cpu.backend()
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("group", grouped(forward_cases(*HERE, fewest(dtypes_of, ("float32", "float16"), 2))), ids=lambda group: group.id)
-def test_op(group: Group, fibers: Backend, request: pytest.FixtureRequest) -> None:
-    group.run(request)
+def has_gradient(op: Op) -> bool:
+    return any(gradient_dtypes(op, sample) for sample in op.samples)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("group", grouped(gradient_cases(*HERE, fewest(gradient_dtypes, ("float32",), 4))), ids=lambda group: group.id)
-def test_gradient(group: Group, fibers: Backend, request: pytest.FixtureRequest) -> None:
-    group.run(request)
+@pytest.mark.parametrize(("name", "op"), each(NAMES))
+def test_op(name: str, op: Op, fibers: Backend, request: pytest.FixtureRequest) -> None:
+    """The first sample: forward, and its gradient."""
+    run([*forward_cases(fibers, [op], name, first(dtypes_of)), *gradient_cases(fibers, [op], name, first(gradient_dtypes))], request)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("name", "op"), each(NAMES, lambda op: op.samples and op.name in HALVES))
+def test_halves(name: str, op: Op, fibers: Backend, request: pytest.FixtureRequest) -> None:
+    run(forward_cases(fibers, [op], name, lambda op, sample: ("float16", "bfloat16") if sample is op.samples[0] else ()), request)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("name", "op"), each(NAMES))
+def test_more_samples(name: str, op: Op, fibers: Backend, request: pytest.FixtureRequest) -> None:
+    run(forward_cases(fibers, [op], name, fewest(dtypes_of, ("float32", "float16"), 2)), request)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("name", "op"), each(NAMES, has_gradient))
+def test_more_gradients(name: str, op: Op, fibers: Backend, request: pytest.FixtureRequest) -> None:
+    run(gradient_cases(fibers, [op], name, fewest(gradient_dtypes, ("float32",), 4)), request)
 
 
 # -- what the shim itself must do ------------------------------------------------------------------------------------
@@ -70,7 +91,7 @@ extern "C" __global__ void pnn_sum(const float* x, float* y, int barrier, int le
 SYNC = "__syncthreads();"
 
 
-def run(text: str, *, reverse: bool = False, leave: int = 256) -> tuple[np.ndarray, np.ndarray]:
+def summed(text: str, *, reverse: bool = False, leave: int = 256) -> tuple[np.ndarray, np.ndarray]:
     require("g++", build.missing())
     kernel = build.Kernel("pnn_sum", text)
     x = np.random.default_rng(1).integers(0, 100, 1024).astype(np.float32)
@@ -82,7 +103,7 @@ def run(text: str, *, reverse: bool = False, leave: int = 256) -> tuple[np.ndarr
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_barriers(reverse: bool) -> None:
-    np.testing.assert_array_equal(*run(SUM % (SYNC, SYNC), reverse=reverse))
+    np.testing.assert_array_equal(*summed(SUM % (SYNC, SYNC), reverse=reverse))
 
 
 @pytest.mark.parametrize("syncs", [("", SYNC), (SYNC, ""), ("", "")], ids=["load", "loop", "both"])
@@ -90,17 +111,17 @@ def test_a_missing_barrier_shows(syncs: tuple[str, str]) -> None:
     """In at least one of the two orders; the suite runs both and compares."""
     wrong = []
     for reverse in (False, True):
-        got, wanted = run(SUM % syncs, reverse=reverse)
+        got, wanted = summed(SUM % syncs, reverse=reverse)
         wrong.append(not np.array_equal(got, wanted))
     assert any(wrong)
 
 
 def test_divergence_is_reported() -> None:
     with pytest.raises(BackendError, match="barrier divergence: 200 of 256 threads"):
-        run(SUM % (SYNC, SYNC), leave=200)
+        summed(SUM % (SYNC, SYNC), leave=200)
     two_lines = SUM % (f"if (t < 100) {SYNC}\nelse {SYNC}", SYNC)
     with pytest.raises(BackendError, match="barrier divergence"):
-        run(two_lines)
+        summed(two_lines)
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -81,16 +81,17 @@ def cupy() -> Iterator[ModuleType]:
 
 
 @pytest.fixture
-def fake(cupy: ModuleType) -> ModuleType:
+def backend(cupy: ModuleType) -> Any:
+    return selection.get("cupy", "0")
+
+
+@pytest.fixture
+def fake(cupy: ModuleType, backend: Any) -> ModuleType:
+    """The fake, with an empty log: the first test to ask for the backend makes it, and that is logged too."""
     if not hasattr(cupy.cuda, "log"):
         pytest.skip("a test of the fake: here is a real device")
     cupy.cuda.log.clear()
     return cupy
-
-
-@pytest.fixture
-def backend(cupy: ModuleType) -> Any:
-    return selection.get("cupy", "0")
 
 
 def axpy(backend: Any, n: int = 100, dtype: str = "f32", groups: tuple[int, ...] = (2,)) -> Any:
@@ -104,7 +105,16 @@ def axpy(backend: Any, n: int = 100, dtype: str = "f32", groups: tuple[int, ...]
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", sorted(n for n, op in OPS.items() if op.samples))
 def test_op(name: str, backend: Any) -> None:
-    """Views first: what this adds to test_cuda_cpu is the way arguments go through the adapter."""
+    """What this adds to test_cuda_cpu is the way arguments go through the adapter, and kernels that exchange within warps."""
+    op: Op = OPS[name]
+    legal = dtypes_of(op, op.samples[0])
+    check_op(op, op.samples[0], "float32" if "float32" in legal else legal[0], backend)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", sorted(n for n, op in OPS.items() if op.samples))
+def test_op_on_views(name: str, backend: Any) -> None:
     op: Op = OPS[name]
     views = [s for s in op.samples if any(word in s.name for word in ("transposed", "view", "strided", "reversed", "channels"))]
     sample = (views or list(op.samples))[0]

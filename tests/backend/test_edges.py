@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -49,7 +50,10 @@ def resized(sample: Sample, old: int, new: int) -> Sample:
 @cache
 def cases(name: str, new: int) -> tuple[Sample, ...]:
     """Return the derived cases of an op, at most two: those that its rule and its body take."""
-    op, found = OPS[name], []
+    return tuple(islice(_derived(OPS[name], new), 2))
+
+
+def _derived(op: Op, new: int) -> Iterator[Sample]:
     for sample in op.samples[:3]:
         operands = described(sample)
         if any(a.values is not None for a in operands):
@@ -57,8 +61,7 @@ def cases(name: str, new: int) -> tuple[Sample, ...]:
         for old in dict.fromkeys(n for a in operands for n in a.shape if n > 1):
             made = resized(sample, old, new)
             if _takes(op, made):
-                found.append(made)
-    return tuple(found[:2])
+                yield made
 
 
 def _dtype(op: Op, sample: Sample) -> str:

@@ -1,7 +1,7 @@
 """Every program that GPU-shaped plans launch compiles for Intel's GPUs, and does not spill. No GPU needed.
 
 Two of the three targets compute no float64, as most of Intel's GPUs: text that would need it is refused there. By
-default one float32 program of each kernel, on one of the three; all programs of float32, then of all dtypes, are marked
+default one float32 program of each kernel file, on one of the three; all programs of float32, then of all dtypes, are marked
 slow. Needs `apt install intel-opencl-icd` (for its ocloc); PORTABLE_NN_TEST_REQUIRE=ocloc makes its absence a failure.
 """
 
@@ -22,7 +22,7 @@ def _compiler() -> None:
     require(VENDOR.TOOL, VENDOR.missing())
 
 
-def test_a_program_of_every_kernel() -> None:
+def test_a_program_of_every_file() -> None:
     check(VENDOR, of_every_file(VENDOR))
 
 
@@ -55,7 +55,7 @@ def test_float64_is_refused_where_there_is_none() -> None:
     assert len(VENDOR.compiled(program.text(pvc), pvc, program.items)) == 1
 
 
-@pytest.mark.parametrize("target", intel.TARGETS, ids=str)
+@pytest.mark.parametrize("target", [intel.TARGETS[0], *(pytest.param(t, marks=pytest.mark.slow) for t in intel.TARGETS[1:])], ids=str)
 def test_a_spill_is_found(target: Target) -> None:
     program = Program(SPILLING, (), {"pnn_t": 256}, "test")
     (r,) = VENDOR.compiled(program.text(target), target, program.items)

@@ -7,7 +7,6 @@ the cache. Then what the adapter itself must do: PTX for each architecture, its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numba_cpu
 import numpy as np
 import pytest
 from conftest import BACKENDS
+from grouped import each, first, float32, run
 from numba_cpu import build
 from require import require
 
@@ -22,10 +22,11 @@ import portable_nn.ops  # noqa: F401 - fills the registry
 import portable_nn_numba
 from portable_nn.core.backend import Backend
 from portable_nn.core.errors import BackendError, NoKernel
+from portable_nn.core.op import Op
 from portable_nn.core.registry import OPS
+from portable_nn.core.samples import Sample
 from portable_nn.testing.check import check_op
-from portable_nn.testing.gradient import check_gradient
-from portable_nn.testing.suite import dtypes_of, gradient_dtypes
+from portable_nn.testing.suite import dtypes_of, forward_cases, gradient_cases, gradient_dtypes
 from portable_nn_kernels.launch import Const, In, Launch, Out
 
 QUICK = (
@@ -42,32 +43,23 @@ def fibers() -> Backend:
     return numba_cpu.backend()
 
 
-def _cases(gradient: bool) -> Iterator[object]:
-    if "numba_cpu" in BACKENDS:  # test_ops and test_gradients run all of it
-        return
-    for name, op in sorted(OPS.items()):
-        for at, sample in enumerate(op.samples):
-            dtypes = gradient_dtypes(op, sample) if gradient else dtypes_of(op, sample)
-            for dtype in dtypes:
-                first = at == 0 and name in QUICK and not gradient
-                wanted = dtype == "float32" or ("float32" not in dtypes and dtype == dtypes[0])
-                if wanted or (first and dtype in LOW):
-                    told = f"{name}-{sample.name.replace(' ', '_')}-{dtype}"
-                    yield pytest.param((name, at, dtype), id=told, marks=() if first else pytest.mark.slow)
+NAMES = ["numba_cpu"] if "numba_cpu" not in BACKENDS else []  # else test_ops and test_gradients run all of it
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("case", list(_cases(False)))
-def test_op(case: tuple[str, int, str], fibers: Backend) -> None:
-    name, at, dtype = case
-    check_op(OPS[name], OPS[name].samples[at], dtype, fibers)
+@pytest.mark.parametrize(("name", "op"), each(NAMES, lambda op: op.samples and op.name in QUICK))
+def test_op(name: str, op: Op, fibers: Backend, request: pytest.FixtureRequest) -> None:
+    def chosen(op: Op, sample: Sample) -> tuple[str, ...]:
+        return tuple(d for d in dtypes_of(op, sample) if d in LOW or d in first(dtypes_of)(op, sample)) if sample is op.samples[0] else ()
+
+    run(forward_cases(fibers, [op], name, chosen), request)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("case", list(_cases(True)))
-def test_gradient(case: tuple[str, int, str], fibers: Backend) -> None:
-    name, at, dtype = case
-    check_gradient(OPS[name], OPS[name].samples[at], fibers, dtype)
+@pytest.mark.parametrize(("name", "op"), each(NAMES))
+def test_every_sample(name: str, op: Op, fibers: Backend, request: pytest.FixtureRequest) -> None:
+    run([*forward_cases(fibers, [op], name, float32(dtypes_of)), *gradient_cases(fibers, [op], name, float32(gradient_dtypes))], request)
 
 
 # -- programs ---------------------------------------------------------------------------------------------------------

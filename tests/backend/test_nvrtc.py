@@ -1,6 +1,6 @@
 """Every program that GPU-shaped plans launch compiles for NVIDIA without a word, and does not spill. No GPU needed.
 
-By default one float32 program of each kernel, on one of four architectures; all programs of float32, then of all
+By default one float32 program of each kernel file, on one of four architectures; all programs of float32, then of all
 dtypes, are marked slow (two and ten minutes on two cores). Needs `pip install cuda-bindings nvidia-cuda-nvrtc`;
 PORTABLE_NN_TEST_REQUIRE=nvrtc makes their absence a failure.
 """
@@ -22,7 +22,7 @@ def _compiler() -> None:
     require(VENDOR.TOOL, VENDOR.missing())
 
 
-def test_a_program_of_every_kernel() -> None:
+def test_a_program_of_every_file() -> None:
     check(VENDOR, of_every_file(VENDOR))
 
 

@@ -1,9 +1,12 @@
 """Shapes and settings that Hypothesis thinks of, for the ops whose kernels have tiles, against the body in float64.
 
-Bounded and derandomised: the same examples in every run. A failure prints the smallest shape it could find.
+Bounded and derandomised: the same examples in every run, a few by default and more with `-m slow`. A failure prints the smallest
+shape it could find.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 from conftest import VALUES
@@ -17,10 +20,29 @@ from portable_nn.testing import check_gradient, check_op
 from portable_nn.testing.cases import legal
 
 bounded = settings(
-    derandomize=True, max_examples=25, deadline=None, database=None,
+    derandomize=True, deadline=None, database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
-on_backends = pytest.mark.parametrize("name", VALUES)
+Test = Callable[..., None]
+
+
+def on_backends(*ops: str) -> Callable[[Test], Test]:
+    """Return a decorator of a test that is given a backend's name, what Hypothesis draws, and each op's name."""
+
+    def decorate(test: Test) -> Test:
+        def bare(name: str, examples: int, op: str) -> None:
+            def one(data: st.DataObject) -> None:
+                test(name, data, op)
+
+            settings(bounded, max_examples=examples)(given(st.data())(one))()
+
+        bare.__name__, bare.__module__ = test.__name__, test.__module__
+        examples = pytest.mark.parametrize("examples", [8, pytest.param(40, marks=pytest.mark.slow)])
+        return pytest.mark.parametrize("op", ops)(pytest.mark.parametrize("name", VALUES)(examples(bare)))
+
+    return decorate
+
+
 VIEWS = st.sampled_from(["", "", "", "transposed", "reversed", "strided", "offset"])
 DTYPES = st.sampled_from(["float32", "float32", "float64", "float16", "bfloat16"])
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 129])
@@ -32,10 +54,8 @@ def check(op: str, sample: Sample, dtype: str, name: str, gradient: bool = False
         check_gradient(OPS[op], sample, name, "float32")
 
 
-@on_backends
-@bounded
-@given(st.data())
-def test_matmul(name: str, data: st.DataObject) -> None:
+@on_backends("matmul")
+def test_matmul(name: str, data: st.DataObject, op: str) -> None:
     m, n, k = (data.draw(SIZES, label=label) for label in "mnk")
     batch = data.draw(st.sampled_from([((), ()), ((2,), (2,)), ((3,), ()), ((), (2,)), ((2, 1), (3,)), ((1,), (4,))]), label="batch")
     left, right = A((*batch[0], m, k), view=data.draw(VIEWS)), A((*batch[1], k, n), view=data.draw(VIEWS))
@@ -44,18 +64,16 @@ def test_matmul(name: str, data: st.DataObject) -> None:
         left = A((k,))
     if vector in ("right", "both"):
         right = A((k,))
-    check("matmul", s("drawn", left, right), data.draw(DTYPES), name, gradient=m * n * k < 4096)
+    check(op, s("drawn", left, right), data.draw(DTYPES), name, gradient=m * n * k < 4096)
 
 
-@on_backends
-@bounded
-@given(st.data())
-def test_linear(name: str, data: st.DataObject) -> None:
+@on_backends("linear")
+def test_linear(name: str, data: st.DataObject, op: str) -> None:
     rows, inner, outer = data.draw(SIZES), data.draw(SIZES), data.draw(SIZES)
     lead = data.draw(st.sampled_from([(), (2,), (1, 3)]))
     bias = data.draw(st.sampled_from([None, A((outer,))]))
     sample = s("drawn", A((*lead, rows, inner), view=data.draw(VIEWS)), A((outer, inner), view=data.draw(VIEWS)), bias)
-    check("linear", sample, data.draw(DTYPES), name, gradient=rows * inner * outer < 4096)
+    check(op, sample, data.draw(DTYPES), name, gradient=rows * inner * outer < 4096)
 
 
 def window(data: st.DataObject, size: int, largest: int = 4) -> tuple[int, int, int, int]:
@@ -72,10 +90,8 @@ def window(data: st.DataObject, size: int, largest: int = 4) -> tuple[int, int, 
     return kernel, data.draw(st.integers(1, 3), label="stride"), padding, dilation
 
 
-@on_backends
-@bounded
-@given(st.data())
-def test_conv2d(name: str, data: st.DataObject) -> None:
+@on_backends("conv2d")
+def test_conv2d(name: str, data: st.DataObject, op: str) -> None:
     groups = data.draw(st.sampled_from([1, 1, 2, 3]), label="groups")
     channels, filters = groups * data.draw(st.integers(1, 5)), groups * data.draw(st.integers(1, 5))
     height, width = data.draw(st.integers(1, 11)), data.draw(st.integers(1, 11))
@@ -87,14 +103,11 @@ def test_conv2d(name: str, data: st.DataObject) -> None:
         data.draw(st.sampled_from([None, A((filters,))])),
         stride=(vertical[1], horizontal[1]), padding=(vertical[2], horizontal[2]), dilation=(vertical[3], horizontal[3]), groups=groups,
     )  # fmt: skip
-    check("conv2d", sample, data.draw(DTYPES), name, gradient=True)
+    check(op, sample, data.draw(DTYPES), name, gradient=True)
 
 
-@on_backends
-@pytest.mark.parametrize("op", ["max_pool2d", "avg_pool2d"])
-@bounded
-@given(data=st.data())
-def test_pooling(name: str, op: str, data: st.DataObject) -> None:
+@on_backends("max_pool2d", "avg_pool2d")
+def test_pooling(name: str, data: st.DataObject, op: str) -> None:
     height, width = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))
     vertical, horizontal = window(data, height), window(data, width)
     x = A((data.draw(st.integers(1, 3)), data.draw(st.integers(1, 4)), height, width), unique=True,
@@ -122,11 +135,8 @@ def _product(sizes: list[int]) -> int:
     return total
 
 
-@on_backends
-@pytest.mark.parametrize("op", ["sum", "mean", "max", "min", "var", "prod", "logsumexp", "argmax"])
-@bounded
-@given(data=st.data())
-def test_reductions(name: str, op: str, data: st.DataObject) -> None:
+@on_backends("sum", "mean", "max", "min", "var", "prod", "logsumexp", "argmax")
+def test_reductions(name: str, data: st.DataObject, op: str) -> None:
     shape = data.draw(SHAPES, label="shape")
     axes = st.integers(-len(shape), len(shape) - 1)
     if op != "argmax":
@@ -146,11 +156,8 @@ def test_reductions(name: str, op: str, data: st.DataObject) -> None:
     check(op, sample, dtype, name)
 
 
-@on_backends
-@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
-@bounded
-@given(data=st.data())
-def test_softmax(name: str, op: str, data: st.DataObject) -> None:
+@on_backends("softmax", "log_softmax")
+def test_softmax(name: str, data: st.DataObject, op: str) -> None:
     shape = data.draw(SHAPES, label="shape")
     axis = data.draw(st.integers(-len(shape), len(shape) - 1), label="axis")
     parameter = list(OPS[op].signature.parameters)[1]
@@ -158,10 +165,8 @@ def test_softmax(name: str, op: str, data: st.DataObject) -> None:
     check(op, sample, data.draw(DTYPES, label="dtype"), name, gradient=_product(shape) < 512)
 
 
-@on_backends
-@bounded
-@given(st.data())
-def test_broadcasting_operators(name: str, data: st.DataObject) -> None:
+@on_backends("operators")
+def test_broadcasting_operators(name: str, data: st.DataObject, op: str) -> None:
     full = data.draw(st.lists(st.sampled_from([1, 2, 3, 5, 8, 33]), max_size=5), label="shape")
     cut = data.draw(st.integers(0, len(full)), label="cut")
     other = [1 if data.draw(st.booleans()) else n for n in full[cut:]]
@@ -173,14 +178,12 @@ def test_broadcasting_operators(name: str, data: st.DataObject) -> None:
     check(op, s("drawn", one, two), data.draw(DTYPES, label="dtype"), name)
 
 
-@on_backends
-@bounded
-@given(st.data())
-def test_permute_and_reshape_copies(name: str, data: st.DataObject) -> None:
+@on_backends("permute")
+def test_permute_and_reshape_copies(name: str, data: st.DataObject, op: str) -> None:
     shape = data.draw(st.lists(st.integers(1, 7), min_size=1, max_size=5), label="shape")
     axes = tuple(data.draw(st.permutations(range(len(shape))), label="axes"))
     x = A(tuple(shape), view=data.draw(VIEWS))
-    check("permute", s("drawn", x, axes), data.draw(DTYPES), name)
+    check(op, s("drawn", x, axes), data.draw(DTYPES), name)
     flat = s("flat", x, (_product(shape),))
     assert legal(OPS["reshape"], flat, "float32")
     check("reshape", flat, data.draw(DTYPES), name)

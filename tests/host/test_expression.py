@@ -168,8 +168,15 @@ def test_signs_of_zero_in_c(text, made, device):
     np.testing.assert_array_equal(np.signbit(got)[keep], np.signbit(wanted)[keep])
 
 
-@pytest.mark.parametrize("dtype", [d.name for d in dtypes.INTEGERS])
-@pytest.mark.parametrize("text", [f"x {o} y" for o in WHOLE] + ["maximum(x, y)", "minimum(x, y)", "~x", "-x", "abs(x)", "sign(x)"])
+INTEGER_TEXTS = [*(f"x {o} y" for o in WHOLE), "maximum(x, y)", "minimum(x, y)", "~x", "-x", "abs(x)", "sign(x)"]
+INTEGER_CASES = [  # each text in three of eight dtypes, which take turns: with `-m slow` in all of them
+    pytest.param(text, d.name, marks=() if (i + j) % 8 in (0, 2, 5) else pytest.mark.slow)
+    for i, text in enumerate(INTEGER_TEXTS)
+    for j, d in enumerate(dtypes.INTEGERS)
+]
+
+
+@pytest.mark.parametrize(("text", "dtype"), INTEGER_CASES)
 def test_integers_in_c(text, dtype, made, device):
     if text.startswith("-") and dtype.startswith("u"):
         pytest.skip("the array API has no negative of unsigned integers")

@@ -22,6 +22,7 @@ def blocks(page: str) -> list[str]:
 
 def run(code: str, folder: Path) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PORTABLE_NN_")}
+    environment.setdefault("PYOPENCL_BUILD_OPTIONS", "-cl-opt-disable")  # a third of the time to compile: the pages are under test
     environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "backends")))
     done = subprocess.run([sys.executable, "-W", "error", "-"], input=code, capture_output=True, text=True, cwd=folder, env=environment)
     assert done.returncode == 0, f"{code}\n{done.stderr}"

@@ -29,10 +29,10 @@ def excesses(vendor: Vendor, taken: Sequence[Taken]) -> list[str]:
 
 
 def of_every_file(vendor: Vendor) -> list[tuple[Program, Target]]:
-    """Return one float32 program of each kernel of each file, and of elementwise text."""
-    found: dict[tuple[str, ...], tuple[Program, Target]] = {}
+    """Return one float32 program of each file, and of elementwise text."""
+    found: dict[str, tuple[Program, Target]] = {}
     for program, target in jobs(vendor, ("float32",), "in turn"):
-        found.setdefault((program.file, *sorted(program.items)), (program, target))
+        found.setdefault(program.file, (program, target))
     return list(found.values())
 
 

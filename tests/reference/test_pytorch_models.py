@@ -16,7 +16,7 @@ from portable_nn import models, nn
 
 STORED = json.loads((Path(__file__).parent / "pytorch" / "models.json").read_text())
 CASES = [case for case in STORED if case != "versions"]
-LARGE = ("resnet34", "resnet50", "resnet44", "resnet56", "convnext_atto", "mobilenet_v2")  # the code is that of a smaller sister
+LARGE = ("resnet18", "resnet20", "resnet32", "resnet34", "resnet50", "resnet44", "resnet56", "convnext_atto", "mobilenet_v2")  # the code is that of a smaller sister
 QUICK = [c for c in CASES if c not in LARGE]
 
 

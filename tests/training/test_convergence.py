@@ -19,6 +19,8 @@ from portable_nn import data, models, nn, ops, optim
 from portable_nn.optim import schedules
 from portable_nn.train import TrainState, train_step
 
+pytestmark = pytest.mark.optimised  # training takes longer than compiling
+
 pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
 DEVICE = next((name for name in VALUES if name != "numpy"), "numpy")  # convergence is a matter of the model; one backend will do
 MNIST = Path(os.environ.get("PORTABLE_NN_TEST_DATA", "")) / "mnist10k"

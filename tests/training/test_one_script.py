@@ -9,6 +9,8 @@ import conftest
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.optimised  # training takes longer than compiling
+
 pytest.importorskip("sklearn", reason="the script trains on scikit-learn's digits")
 SCRIPT = Path(__file__).parents[2] / "examples" / "one_script.py"
 STEPS = 5

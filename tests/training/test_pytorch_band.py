@@ -10,6 +10,8 @@ import pytest
 from portable_nn import data
 from portable_nn.train import fit
 
+pytestmark = pytest.mark.optimised  # training takes longer than compiling
+
 STORED = json.loads((Path(__file__).parents[1] / "reference" / "pytorch" / "band.json").read_text())
 MNIST = Path(os.environ.get("PORTABLE_NN_TEST_DATA", "")) / "mnist10k"
 

@@ -18,6 +18,8 @@ import portable_nn as pnn
 from portable_nn import models, nn, ops, optim
 from portable_nn.core import selection
 
+pytestmark = pytest.mark.optimised  # training takes longer than compiling
+
 STORED = json.loads((Path(__file__).parents[1] / "reference" / "pytorch" / "gradients.json").read_text())
 STEPS = {"lenet": 50, "resnet20": 11, "mobilenet_v2": 3, "vit_tiny": 2}  # of the 50 that are stored; slow runs take them all
 DEVICES = [name for name in VALUES if name != "numpy"]
