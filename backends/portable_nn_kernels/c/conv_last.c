@@ -44,8 +44,10 @@ DEVICE void pnn_conv_fill(GLOBAL const TYPE(T)* x, GLOBAL R* to, i64 i0, i64 c, 
                             for (int l = 0; l < CB; l += VW) VPUT(R, to + v * CB + l, VGET(T, from + v * move + l, 0));
                     } else
 #endif
-                    for (i64 v = v0; v < v1; ++v)
+                    for (i64 v = v0; v < v1; ++v) {
                         for (i64 l = 0; l < lanes; ++l) to[v * CB + l] = LOAD(T, from, v * move + l * xc);
+                        for (i64 l = lanes; l < CB; ++l) to[v * CB + l] = 0;
+                    }
                     for (i64 e = (v1 > v0 ? v1 : v0) * CB; e < w_count * CB; ++e) to[e] = 0;
                 }
             }
@@ -169,85 +171,94 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
 #endif
 
 #ifdef CONV_LAST_WEIGHT
-/* Weight gradient: P rows (tap, channel) x NV vectors of output channels in registers, summed over the pixels of a band, then
- * added to partial (part, group, block, c, p, q, NR): a two-level sum. TAPS neighbouring taps are taken together where CB is
- * small. One work-item: one group, bands [GROUP_ID(1) chunk, ...). Cotangents are read where they are (DIRECT), or turned to
- * (block, row, column, NR). Traffic: x and g once, partial in cache. */
+/* Weight gradient: lanes are channels of the image, NV vectors of a block, under TAPS neighbouring taps; OB channels of the
+ * cotangent are read one by one, each once for all taps. OB x TAPS x NV vectors in registers are summed over the pixels of
+ * `batch` bands, then added to partial (part, group, o, block of CB channels, p, q, CB): a two-level sum.
+ * One work-item: one group, bands [GROUP_ID(1) chunk, ...). Cotangents are read where they are (DIRECT), or from a copy (row,
+ * column, o, zeros past it). Traffic: x and g once, partial in cache. */
 KERNEL(pnn_conv_last_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), OUT(R, patch), i64 images, i64 groups, i64 c, i64 o,
                                       i64 oh, i64 ow, i64 kh, i64 kw, AXIS(h), AXIS(w), i64 xn, i64 xc, i64 xh, i64 xw, i64 yn,
-                                      i64 yo, i64 yh, i64 yw, i64 blocks, i64 band, i64 chunk, i64 patch_size, i64 turned_at) {
+                                      i64 yo, i64 yh, i64 yw, i64 band, i64 chunk, i64 batch, i64 patch_size, i64 copy_size) {
     AT_IN(T, x);
     AT_IN(T, g);
     AT_OUT(R, partial);
     AT_OUT(R, patch);
-    const i64 group = GROUP_ID(0), bands = (oh + band - 1) / band, count = images * bands;
+    const i64 group = GROUP_ID(0), bands = (oh + band - 1) / band, count = images * bands, blocks = (c + CB - 1) / CB;
     const i64 first = GROUP_ID(1) * chunk, stop = first + chunk < count ? first + chunk : count;
     const i64 line = w_phases * w_count * CB, plane = h_count * line, taps = kh * kw;
-    patch += (GROUP_ID(1) * groups + group) * patch_size;
-    partial += (GROUP_ID(1) * groups + group) * blocks * c * taps * NR;
+    const i64 copied = (o + OB - 1) / OB * OB;
+    patch += (GROUP_ID(1) * groups + group) * batch * (patch_size + copy_size);
+    GLOBAL R* copy = patch + batch * patch_size;
+    partial += (GROUP_ID(1) * groups + group) * o * blocks * taps * CB;
     x += group * c * xc;
     g += group * o * yo;
-    for (i64 e = first; e < stop; ++e) {
-        const i64 image = e / bands, i0 = e % bands * band, rows = oh - i0 < band ? oh - i0 : band;
-        pnn_conv_fill(x + image * xn, patch, i0, c, xc, xh, xw, AXIS_GIVEN(h), AXIS_GIVEN(w));
-        GLOBAL const TYPE(T)* given = g + image * yn + i0 * yh;
 #if DIRECT
-        const i64 gh = yh, gw = yw;
+    const i64 gh = yh, gw = yw;
 #else
-        GLOBAL R* turned = patch + turned_at;
-        const i64 gh = ow * NR, gw = NR;
-        for (i64 b = 0; b < blocks; ++b)
+    const i64 gh = ow * copied, gw = copied;
+#endif
+    for (i64 e0 = first; e0 < stop; e0 += batch) {
+        const i64 units = stop - e0 < batch ? stop - e0 : batch;
+        for (i64 u = 0; u < units; ++u) {
+            const i64 image = (e0 + u) / bands, i0 = (e0 + u) % bands * band;
+            pnn_conv_fill(x + image * xn, patch + u * patch_size, i0, c, xc, xh, xw, AXIS_GIVEN(h), AXIS_GIVEN(w));
+#if !DIRECT
+            const i64 rows = oh - i0 < band ? oh - i0 : band;
             for (i64 i = 0; i < rows; ++i)
                 for (i64 j = 0; j < ow; ++j)
-                    for (i64 l = 0; l < NR; ++l)
-                        turned[((b * band + i) * ow + j) * NR + l] = b * NR + l < o ? LOAD(T, given, i * yh + j * yw + (b * NR + l) * yo) : 0;
+                    for (i64 l = 0; l < copied; ++l)
+                        copy[u * copy_size + i * gh + j * gw + l] = l < o ? LOAD(T, g, image * yn + (i0 + i) * yh + j * yw + l * yo) : 0;
 #endif
-        for (i64 block = 0; block < blocks; ++block) {
-#if DIRECT
-            GLOBAL const R* gb = given + block * NR;
-#else
-            GLOBAL const R* gb = turned + block * band * ow * NR;
-#endif
-            for (i64 c0 = 0; c0 < c; c0 += CB)
+        }
+        for (i64 o0 = 0; o0 < o; o0 += OB)
+            for (i64 block = 0; block < blocks; ++block)
                 for (i64 p = 0, h_phase = 0, h_entry = 0; p < kh; ++p) {
-                    GLOBAL const R* row = patch + (c0 / CB * h_phases + h_phase) * plane + h_entry * line;
+                    GLOBAL const R* row = patch + (block * h_phases + h_phase) * plane + h_entry * line;
                     for (i64 q = 0, w_phase = 0, w_entry = 0; q < kw; q += TAPS) {
-                        for (i64 s = 0; s < CB && c0 + s < c; s += P) {
-                            VEC acc[P * NV];
+                        i64 to[TAPS]; /* past the last tap: it once more, which is not kept */
 #pragma unroll
-                            for (int r = 0; r < P * NV; ++r) acc[r] = (VEC)(0);
-                            GLOBAL const R* from = row + (w_phase * w_count + w_entry) * CB + s;
+                        for (int t = 0; t < TAPS; ++t) {
+                            to[t] = (w_phase * w_count + w_entry) * CB;
+                            if (q + t + 1 < kw) { NEXT_TAP(w) }
+                        }
+                        VEC acc[OB * TAPS * NV];
+#pragma unroll
+                        for (int r = 0; r < OB * TAPS * NV; ++r) acc[r] = (VEC)(0);
+                        for (i64 u = 0; u < units; ++u) {
+                            const i64 i0 = (e0 + u) % bands * band, rows = oh - i0 < band ? oh - i0 : band;
+#if DIRECT
+                            GLOBAL const R* given = g + (e0 + u) / bands * yn + i0 * yh + o0;
+#else
+                            GLOBAL const R* given = copy + u * copy_size + o0;
+#endif
                             for (i64 i = 0; i < rows; ++i) {
-                                GLOBAL const R* at = from + i * line;
-                                GLOBAL const R* gv = gb + i * gh;
+                                GLOBAL const R* at = row + u * patch_size + i * line;
+                                GLOBAL const R* gv = given + i * gh;
                                 for (i64 j = 0; j < ow; ++j, at += CB, gv += gw) {
-                                    VEC bv[NV];
+                                    VEC xv[TAPS * NV];
 #pragma unroll
-                                    for (int k = 0; k < NV; ++k) bv[k] = VGET(R, gv + k * VW, 0);
+                                    for (int t = 0; t < TAPS * NV; ++t) xv[t] = VGET(R, at + to[t / NV] + t % NV * VW, 0);
 #pragma unroll
-                                    for (int r = 0; r < P; ++r) {
-                                        const VEC av = (VEC)(at[r]);
+                                    for (int r = 0; r < OB; ++r) {
+                                        const VEC av = (VEC)(gv[r]);
 #pragma unroll
-                                        for (int k = 0; k < NV; ++k) acc[r * NV + k] = fma(av, bv[k], acc[r * NV + k]);
+                                        for (int t = 0; t < TAPS * NV; ++t) acc[r * TAPS * NV + t] = fma(av, xv[t], acc[r * TAPS * NV + t]);
                                     }
                                 }
                             }
-                            GLOBAL R* out = partial + (block * c + c0 + s) * taps * NR + (p * kw + q) * NR;
-#pragma unroll
-                            for (int r = 0; r < P; ++r)
-                                if (q + r / CB < kw && c0 + s + r % CB < c) {
-                                    GLOBAL R* sum = out + (r % CB * taps + r / CB) * NR;
-#pragma unroll
-                                    for (int k = 0; k < NV; ++k)
-                                        VPUT(R, sum + k * VW, e == first ? acc[r * NV + k] : VGET(R, sum + k * VW, 0) + acc[r * NV + k]);
-                                }
                         }
-                        for (int t = 0; t < TAPS; ++t) { NEXT_TAP(w) }
+#pragma unroll
+                        for (int r = 0; r < OB * TAPS; ++r)
+                            if (o0 + r / TAPS < o && q + r % TAPS < kw) {
+                                GLOBAL R* sum = partial + (((o0 + r / TAPS) * blocks + block) * taps + p * kw + q + r % TAPS) * CB;
+#pragma unroll
+                                for (int k = 0; k < NV; ++k)
+                                    VPUT(R, sum + k * VW, e0 == first ? acc[r * NV + k] : VGET(R, sum + k * VW, 0) + acc[r * NV + k]);
+                            }
                     }
                     NEXT_TAP(h)
                 }
-        }
-        }
+    }
 }
 #endif
 #endif

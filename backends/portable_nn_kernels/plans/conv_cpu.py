@@ -285,8 +285,6 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
     lines = y.shape[0] * h.out
     work = lines * w.out * weight.size
     few = o <= _FEW
-    if conv_last.serves(x, c, o):
-        return conv_last.weight_grad(profile, x, y, weight, window, groups)
     source = image(profile, x, In(0), (h.before, h.after, w.before, w.after), 0, rows=few)
     launches, scratch = list(source.launches), list(source.scratch)
     places = (

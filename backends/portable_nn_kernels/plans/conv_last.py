@@ -16,6 +16,7 @@ _SOURCE = "conv_last.c"
 _FEWEST = 5  # channels from which on an image's neighbours in memory are worth a vector
 _NARROW = 8  # channels made up to which vectors run along pixels
 _TILE_TURNED, _TILE = 16, 8  # accumulators of one vector, and of two
+_SUMS = 24  # of the weight gradient, in registers
 _TAPS = 5  # neighbouring taps of a row up to which their filters are in registers beside them
 
 
@@ -95,13 +96,13 @@ def _pixels(columns: int, most: int) -> int:
     return min(range(min(most, max(columns, 1)), 0, -1), key=lambda p: (_up(columns, p) * p * (p + 2) / p, -p)) if columns > 4 else max(1, columns)
 
 
-def _tile(profile: Profile, dtype: dtypes.DType, n: int, c: int, o: int, h: Reach, w: Reach, pixels: int = 0) -> _Tile:
+def _tile(profile: Profile, dtype: dtypes.DType, n: int, c: int, o: int, h: Reach, w: Reach) -> _Tile:
     compute = dtypes.accumulator(dtype)
     widest = 64 // compute.itemsize
     lanes = min(widest, max(4, 1 << max(o - 1, 0).bit_length()))
     vectors = 2 if o > lanes else 1
-    size = pixels or _pixels(w.out, _TILE_TURNED if vectors == 1 else _TILE)
-    wide = _up(w.out, size) * size if not pixels else w.out
+    size = _pixels(w.out, _TILE_TURNED if vectors == 1 else _TILE)
+    wide = _up(w.out, size) * size
     block = _channel_block(c)
     row = _up(c, block) * block * h.phases * w.phases * w.entries(wide)
     halo = h.entries(0)
@@ -182,32 +183,39 @@ def reach_of(axis: Axis) -> Reach:
 
 
 def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window, groups: int) -> tuple[Plan, Ref, int, int]:
-    """Plan the partial sums of the gradient of the filters; return also where they are, how many, and the channel block."""
+    """Plan the partial sums of the gradient of the filters; return also where they are, how many, and the block of c."""
     h, w = (reach_of(axis) for axis in window)
     c, o = x.shape[1] // groups, y.shape[1] // groups
-    block = _channel_block(c)
-    vectors = 2 if o > 64 // dtypes.accumulator(y.dtype).itemsize else 1
-    taps = min(2, w.taps) if block == 8 and vectors == 1 and w.step == w.dilation == 1 else 1
-    rows = block * taps if vectors == 1 else 8
-    tile = _tile(profile, y.dtype, x.shape[0], c, o, h, w, pixels=rows)
-    width = tile.lanes * tile.vectors
-    blocks = _up(o, width)
     compute = dtypes.accumulator(y.dtype)
-    direct = y.strides[1] == 1 and compute == y.dtype and o % width == 0
-    turned = 0 if direct else blocks * tile.band * w.out * width
-    # The last of several taps taken together may lie past the patch's last column: what it gives is not kept.
-    patch = tile.patch + taps * block
-    bands = x.shape[0] * _up(h.out, tile.band)
+    taps = min(w.taps, _TAPS)
+    lanes = min(64 // compute.itemsize, _channel_block(c))
+    block = 2 * lanes if taps == 1 and c > lanes else max(lanes, _channel_block(c))
+    made = 1 << (_SUMS * lanes // (taps * block)).bit_length() - 1
+    made = min(made, 1 << max(o - 1, 0).bit_length())
+    direct = y.strides[1] == 1 and compute == y.dtype and o % made == 0
+    # What is summed over stays in the first cache: rows of a block of channels, and as much again of the cotangents' cache lines.
+    row = block * h.phases * w.phases * w.entries(w.out) * compute.itemsize
+    beside = w.out * max(made * compute.itemsize, 64)
+    room = 2 * profile.size("cpu.conv.patch")
+    band = max(1, min(h.out, (room - row * h.entries(0)) // (row + beside), x.shape[0] * h.out // (2 * profile.units)))
+    band = _up(h.out, _up(h.out, band))
+    bands = x.shape[0] * _up(h.out, band)
     work = x.shape[0] * h.out * w.out * weight.size
     wanted = max(1, min(bands, _up(4 * profile.units, groups), work // groups // profile.size("cpu.conv.work")))
     chunk = max(1, _up(bands, wanted))
     parts = max(1, _up(bands, chunk))
+    batch = max(1, min(chunk, room // (row * h.entries(band) + beside * band)))
+    blocks = _up(c, block)
+    patch = blocks * row // compute.itemsize * h.entries(band)
+    copy = 0 if direct else band * w.out * _up(o, made) * made
     args: tuple[Arg, ...] = (
         In(0), In(1), Scratch(0), Scratch(1),
-        *_i64(x.shape[0], groups, c, o, h.out, w.out, h.taps, w.taps, *h.numbers(tile.band), *w.numbers(tile.wide), *x.strides, *y.strides, blocks, tile.band, chunk, patch + turned, patch),
+        *_i64(x.shape[0], groups, c, o, h.out, w.out, h.taps, w.taps, *h.numbers(band), *w.numbers(w.out), *x.strides, *y.strides, band, chunk, batch, patch, copy),
     )  # fmt: skip
-    tags = _tags("pnn_conv_last_weight", y, tile, P=rows, TAPS=taps, DIRECT=int(direct))
+    tags: tuple[tuple[str, Define], ...] = (
+        ("CONV_LAST_WEIGHT", 1), ("T", dtypes.TAGS[y.dtype]), ("R", dtypes.TAGS[compute]), ("VW", lanes), ("NV", block // lanes), ("CB", block),
+        ("OB", made), ("TAPS", taps), ("DIRECT", int(direct)),
+    )  # fmt: skip
     launch = Launch("pnn_conv_last_weight", _SOURCE, (groups, parts), (1, 1), args, tags)
-    rows_all = c * h.taps * w.taps
-    scratch = (Spec((parts, groups * blocks * rows_all * width), compute), Spec((parts * groups * (patch + turned),), compute))
-    return Plan((launch,), scratch), Scratch(0), parts, width
+    sums = Spec((parts, groups * o * blocks * h.taps * w.taps * block), compute)
+    return Plan((launch,), (sums, Spec((parts * groups * batch * (patch + copy),), compute))), Scratch(0), parts, block
