@@ -54,6 +54,20 @@ def test_a_part_of_a_constant_and_a_filter(opencl: Any) -> None:
     assert len(step.variants[0].replay.packings) == 2
 
 
+def test_filters_of_channels_last_images_are_packed_once(opencl: Any) -> None:
+    images, filters = drawn(2, 9, 9, 16), drawn(32, 16, 3, 3)
+
+    def conv(x: Any) -> Any:
+        return ops.conv2d(ops.permute(x, (0, 3, 1, 2)), filters, padding=1)
+
+    step = pnn.capture(conv)
+    for _ in range(2):
+        np.testing.assert_array_equal(pnn.to_numpy(step(images)), pnn.to_numpy(conv(images)))
+    assert [p.launch.kernel for p in step.variants[0].replay.packings] == ["pnn_conv_last_pack"]
+    filters[:3] = drawn(3, 16, 3, 3)
+    np.testing.assert_array_equal(pnn.to_numpy(step(images)), pnn.to_numpy(conv(images)))
+
+
 def test_a_weight_that_is_given_is_packed_each_time(opencl: Any) -> None:
     x, w = drawn(48, 80), drawn(96, 80)
     step = pnn.capture(ops.linear)

@@ -155,7 +155,7 @@ def convolution(
         chunk = _chunk(profile, count, count * tile.channels * h.taps * w.taps * width)
         launches.append(Launch(
             "pnn_conv_last_pack", _SOURCE, (_up(count, chunk),), (1,),
-            (In(1), Scratch(scratch), *_i64(count, blocks, c, h.taps, w.taps, o, *filters, chunk)), _tags("pnn_conv_last_pack", weight, tile),
+            (In(1), Scratch(scratch), *_i64(count, blocks, c, h.taps, w.taps, o, *filters, chunk)), _tags("pnn_conv_last_pack", weight, tile), packs=True,
         ))  # fmt: skip
     bands = n * _up(h.out, tile.band)
     work = n * h.out * w.out * groups * o * c * max(h.taps * w.taps, 1)
