@@ -42,12 +42,16 @@ class Profile:
         Of each op.
     models : int
         How many of the models, in the order of `models.py`.
-    references : bool
-        Whether NumPy is timed where it has nothing faster than the op's reference, whose loops may take a minute.
+    patience : float
+        Processor seconds after which NumPy is given up where it has nothing but the op's reference, whose loops may take a minute; 0 leaves these out.
     slow : bool
         Whether fresh processes are started (cold start, compile time) and epochs trained.
     seconds : float
         asv's budget for one case and round.
+    passes : int
+        How often a run of the driver goes over its cases at most.
+    pace : float
+        Seconds that a case takes in it, measured on two cores with nothing else to do: what a run is expected to take.
     """
 
     dtypes: tuple[str, ...]
@@ -55,15 +59,17 @@ class Profile:
     ops: str
     cases: str
     models: int
-    references: bool
+    patience: float
     slow: bool
     seconds: float
+    passes: int
+    pace: float
 
 
 PROFILES = {
-    "quick": Profile(("float32",), ("forward", "backward"), "all", "first", 2, True, False, 0.05),
-    "history": Profile(("float32",), ("forward", "backward"), "benched", "first", 2, False, False, 0.1),
-    "full": Profile(("float32", "float16", "bfloat16", "float64"), ("forward", "backward", "full"), "all", "all", 99, True, True, 0.5),
+    "quick": Profile(("float32",), ("forward", "backward"), "all", "first", 2, 0.5, False, 0.05, 1, 0.4),
+    "history": Profile(("float32",), ("forward", "backward"), "benched", "first", 2, 0.0, False, 0.1, 1, 0.2),
+    "full": Profile(("float32", "float16", "bfloat16", "float64"), ("forward", "backward", "full"), "all", "all", 99, 1.0, True, 0.5, 2, 0.6),
 }
 _BACKENDS = ("numpy", "opencl")
 

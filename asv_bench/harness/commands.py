@@ -9,15 +9,14 @@ import re
 import tempfile
 import webbrowser
 from argparse import Namespace
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import quantiles
 from time import time
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from benchmarks.choice import PROFILES
 
 from . import compare as comparing
 from . import confirm, site_data, store
@@ -25,6 +24,7 @@ from . import functions as named
 from . import history as past
 from . import libraries as peers
 from .measure import Budget, Measured
+from .progress import shown
 from .repository import PATHS, ROOT, GitError, commit, commits, git
 from .session import Asked, Session, WorkerDied
 
@@ -44,16 +44,6 @@ def _refusing() -> Iterator[None]:
         raise Refused(str(error)) from error
 
 
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int, str], None]]:
-    """Give a function that shows how far things are: a bar on a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:60.60}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("starting", total=None)
-        yield lambda at, of, text: progress.update(task, completed=at, total=max(of, at), description=text)
-
-
 def _environment(options: Namespace) -> dict[str, str]:
     chosen = {variable: getattr(options, name, None) for name, variable in _ENVIRONMENT.items()}
     if chosen["CASES"]:
@@ -67,11 +57,12 @@ def _seconds(value: float) -> str:
 
 def run(options: Namespace) -> int:
     """Measure the checkout."""
-    with _refusing(), _bar() as show:
+    profile = PROFILES[options.profile]
+    with _refusing(), shown(profile.pace) as show:
         if options.save and (changed := git("status", "--porcelain", "--untracked-files=no").strip()):
             raise Refused(f"--save: files differ from the commit that is checked out ({changed.splitlines()[0].strip()}); commit first, or leave out --save")
         started = time()
-        about, passes, peaks = past.measure_copy(ROOT, _environment(options), options.match, Budget(passes=2), lambda at, of, m: show(at, of, m.case.title))
+        about, passes, peaks = past.measure_copy(ROOT, _environment(options), options.match, Budget(passes=profile.passes), lambda at, of, m: show(at, of, m.case.title))
         found = store.merged(passes, None)
         if not found:
             raise Refused("no case matches what was asked for (--ops, --match, --backend, --dtype, --direction); `portable-nn ops` lists the ops")
@@ -120,7 +111,7 @@ def _export(options: Namespace, rows: list[dict[str, Any]]) -> None:
 
 def compare(options: Namespace) -> int:
     """Measure two copies in turn and print the table."""
-    with _refusing(), _bar() as show, comparing.sides(options.base, options.head, (options.python_a, options.python_b)) as (base, head):
+    with _refusing(), shown(2 * PROFILES[options.profile].pace) as show, comparing.sides(options.base, options.head, (options.python_a, options.python_b)) as (base, head):
         found, about, pairs = comparing.compare(
             base, head, _environment(options), pattern=options.match, threshold=options.threshold, seen=lambda at, of, made: show(at, of, made.case.title)
         )
@@ -138,14 +129,14 @@ def history(options: Namespace) -> int:
     """Measure commits without results."""
     machine = store.this_machine(options.machine)
     results = Path(options.results).resolve() if options.results else store.RESULTS
-    with _refusing(), _bar() as show:
+    with _refusing(), shown(PROFILES[options.profile].pace) as show:
         wanted = commits(options.range, options.path or PATHS, options.last)
         if options.dry_run:
             for found in past.missing(wanted, machine.machine, results):
                 print(found.hash[:8], found.subject)
             return 0
         environment = {"OPENBLAS_NUM_THREADS": "1", **_environment(options)}  # BLAS in one thread: the history asks what changed, not who is faster
-        past.fill(wanted, machine, environment, Budget(passes=options.passes), lambda line: print(line, flush=True), results, pattern=options.match,
+        past.fill(wanted, machine, environment, Budget(passes=options.passes), lambda line: print(line, flush=True), results, pattern=options.match, most=options.most,
                   seen=lambda at, of, m: show(at, of, m.case.title))  # fmt: skip
         if options.confirm:
             confirm.confirm(machine.machine, environment, results, lambda line: print(line, flush=True))
@@ -165,7 +156,7 @@ def _interpreters(given: list[str], names: Collection[str]) -> dict[str, str]:
 def functions(options: Namespace) -> int:
     """Time our ops and other libraries' functions of the same name in turn."""
     pythons = {**dict.fromkeys(named.LIBRARIES), **_interpreters(options.pythons, named.LIBRARIES)}
-    with _refusing(), _bar() as show:
+    with _refusing(), shown() as show:
         found = named.measure(pythons, store.this_machine(options.machine).machine, _environment(options), store.RESULTS, print, show, options.match)
     for name, library in found.items():
         for key, said in sorted(library.get("ratios", {}).items(), key=lambda item: -item[1]["ratio"]):
@@ -194,7 +185,7 @@ def libraries(options: Namespace) -> int:
         if options.show:
             results = peers.read(path)
         else:
-            with _bar() as show:
+            with shown() as show:
                 results = peers.measure(
                     chosen, asked, path, pythons=_interpreters(options.pythons, peers.PEERS), again=options.again, rounds=options.rounds,
                     patience=options.patience, seen=show, tell=lambda line: print(line, flush=True),

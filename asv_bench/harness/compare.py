@@ -41,7 +41,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a case: "slower", "faster", "same", "noise" (said once, not again), "new", "gone" or "failed"."""
+    """What became of a case: "slower", "faster", "same", "noise" (said once, not again), "new", "gone" or "failed".
+
+    `ratio` is that of the first measurement, `again` of the second, where there was one.
+    """
 
     case: Case
     verdict: str
@@ -50,6 +53,16 @@ class Verdict:
     ratio: float | None = None
     noise: float = 0.0
     reason: str = ""
+    again: float | None = None
+
+    @property
+    def agreed(self) -> float | None:
+        """The ratio that both measurements vouch for: the one nearer to 1, and 1 where they are on either side of it."""
+        if self.ratio is None or self.again is None:
+            return self.ratio
+        if (self.ratio > 1) != (self.again > 1):
+            return 1.0
+        return min(self.ratio, self.again, key=lambda r: max(r, 1 / r))
 
 
 @contextmanager
@@ -83,20 +96,21 @@ def compare(
     first, about = _round(base, head, environment, pattern, budget, seen)
     kinds = {made.case: judge(made, threshold) for made in first["pairs"]}
     doubtful = [made.case for made in first["pairs"] if kinds[made.case] in ("slower", "faster")]
-    again: dict[Case, str] = {}
+    again: dict[Case, Pair] = {}
     if doubtful:
         second, _ = _round(base, head, environment, pattern, budget, seen, doubtful)
-        again = {made.case: judge(made, threshold) for made in second["pairs"]}
+        again = {made.case: made for made in second["pairs"]}
     found = []
     for made in first["pairs"]:
         kind = kinds[made.case]
-        if kind in ("slower", "faster") and again.get(made.case) != kind:
+        other = again.get(made.case)
+        if kind in ("slower", "faster") and (other is None or judge(other, threshold) != kind):
             kind = "noise"
         states = {made.a.state, made.b.state}
         if states == {"skipped"}:
             continue
         reason = made.b.reason or made.a.reason
-        found.append(Verdict(made.case, kind, made.a.value, made.b.value, made.ratio, made.noise, reason))
+        found.append(Verdict(made.case, kind, made.a.value, made.b.value, made.ratio, made.noise, reason, other.ratio if other else None))
     found += [Verdict(case, "gone") for case in first["gone"]] + [Verdict(case, "new") for case in first["new"]]
     return found, about, first["pairs"]
 
@@ -126,7 +140,7 @@ def save(about: dict[str, Any], pairs: Sequence[Pair], base: Side, head: Side, r
             continue
         run = [getattr(made, mine) for made in pairs]
         path = store.result_path(machine.machine, side.commit.hash, results)
-        store.write_json(path, store.result_file(about[key], [run], machine, side.commit, time(), None))
+        store.write_json(path, store.result_file(about[key], run, [m.probe for m in run], machine, side.commit, time()))
         store.save_machine(machine, about[key]["versions"], [], results)
         written.append(path)
     return written

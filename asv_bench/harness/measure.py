@@ -28,11 +28,11 @@ class Budget:
     Parameters
     ----------
     bursts : int
-        At least so many in a pass.
+        So many in a pass, if `most` allows.
     seconds : float
         About how long one is.
     most : float
-        Seconds after which a pass ends, whether or not the fastest `AGREEING` of its bursts lie within `SETTLED` of each other.
+        Seconds after which the bursts of a case end, whether or not the fastest `AGREEING` lie within `SETTLED` of each other.
     passes : int
         At most, until the best two of them agree to `agreement`.
     """

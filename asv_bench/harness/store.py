@@ -3,7 +3,8 @@
     results/<machine>/machine.json              what the machine is, with driver and library versions
     results/<machine>/<commit>-existing-py*.json    asv's result file of a commit
     results/notes/<machine>.json                what asv has no place for: the reference of the probe, peaks, commits that were
-                                                skipped and why, work per case, confirmed changes, ratios to other libraries
+                                                skipped and why, work per case, what was measured in turn with a neighbour,
+                                                confirmed changes, ratios to other libraries
 
 Times are divided by how slow the machine was when they were taken: the probe's time beside the case, by the probe's time when the
 machine was first met, if that is a drift beyond `DRIFT`; a smaller one is not told from the probe's own noise, and dividing by it was measured
@@ -137,11 +138,11 @@ def factors(run: Sequence[Measured], reference: dict[str, float]) -> list[float]
 
 
 def result_file(
-    about: dict[str, Any], passes: Sequence[Sequence[Measured]], machine: Machine, commit: Commit, started: float, reference: dict[str, float] | None
+    about: dict[str, Any], run: Sequence[Measured], probes: Sequence[dict[str, float]], machine: Machine, commit: Commit, started: float
 ) -> dict[str, Any]:
-    """Return the content of asv's result file for one run; without a `reference` times are left as they were."""
+    """Return the content of asv's result file for the findings of one run and the probes taken in it."""
     by_name: dict[str, list[Measured]] = {}
-    for measured in merged(passes, reference):
+    for measured in run:
         by_name.setdefault(measured.case.name, []).append(measured)
     started_ms = int(started * 1000)
     rows: dict[str, list[Any]] = {}
@@ -150,7 +151,7 @@ def result_file(
         if not found or not any(m.samples for m in found):
             continue
         rows[benchmark["name"]] = _row(benchmark, found, started_ms)
-    probes = [m.probe for run in passes for m in run if m.probe]
+    probes = [probe for probe in probes if probe]
     for kind in probes[0] if probes else ():
         values = sorted(p[kind] for p in probes)
         low, middle, high = (values[len(values) * q // 4] for q in (1, 2, 3))

@@ -48,6 +48,7 @@ class Worker:
         self.broken: dict[str, str] = {}
         self.call: Callable[[], Any] | None = None
         self.track: Callable[[], Any] | None = None
+        self.first = 0.0  # seconds of one call of it, before it was timed
         self._probe: Any = None
 
     def hello(self) -> dict[str, Any]:
@@ -100,7 +101,7 @@ class Worker:
             return {"state": "skipped", "reason": _reason(error)}
         except Exception as error:
             return {"state": "failed", "reason": _reason(error), "traceback": traceback.format_exc()}
-        self.call = call
+        self.call, self.first = call, first
         return {"state": "ready", "type": "time", "work": counted, "first": first}
 
     def burst(self, seconds: float, calls: int = 0, warm: bool = True) -> dict[str, Any]:
@@ -131,15 +132,19 @@ class Worker:
             gc.enable()
 
     def series(self, bursts: int, seconds: float, most: float) -> dict[str, Any]:
-        """Time at least `bursts` bursts, until the fastest agree or `most` seconds have passed, with a sample of the probe on either side."""
-        before, samples, calls = self.probe(), [], 0
+        """Time `bursts` bursts, and more until the fastest agree, for `most` seconds; a sample of the probe comes with them.
+
+        A call that takes longer than a burst is a burst of its own, as `prepare` has warmed it up; of one that takes longer than `most` there are three.
+        """
+        samples: list[float] = []
+        long = self.first > seconds
+        calls = int(long)
         end = perf_counter() + most
-        while len(samples) < bursts or (perf_counter() < end and not settled(samples)):
-            made = self.burst(seconds, calls, warm=not samples)
+        while len(samples) < AGREEING or (perf_counter() < end and (len(samples) < bursts or not settled(samples))):
+            made = self.burst(seconds, calls, warm=not samples and not long)
             calls = made["calls"]
             samples.append(made["seconds"])
-        after = self.probe()
-        return {"samples": samples, "calls": calls, "probe": {kind: min(v, after[kind]) for kind, v in before.items()}}
+        return {"samples": samples, "calls": calls, "probe": self.probe()}
 
     def launches(self, backend: str) -> list[dict[str, Any]]:
         """Time every kernel of one call by the device's own clock; empty where the backend cannot."""

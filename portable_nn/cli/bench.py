@@ -126,7 +126,8 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     history.add_argument("--path", action="append", metavar="PATH", help="count commits that change this, in place of the built-in list")
     history.add_argument("--machine", help="name of this machine (default: made of its processor)")
     history.add_argument("--results", metavar="FOLDER", help="folder of results (default asv_bench/results)")
-    history.add_argument("--passes", type=int, default=4, metavar="N", help="at most so many passes over the cases, until two agree (default 4)")
+    history.add_argument("--passes", type=int, default=4, metavar="N", help="at most so many passes over the cases of the first commit, until two agree (default 4)")
+    history.add_argument("--most", type=int, metavar="N", help="measure at most so many commits now")
     history.add_argument("--dry-run", action="store_true", help="list what would be measured")
     history.add_argument("--confirm", action="store_true", help="measure again, in turn, the commits around each change that was flagged")
 

@@ -128,6 +128,10 @@ def test_bursts_go_on_until_they_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "burst", burst)
     assert worker.series(bursts=3, seconds=0.0, most=60.0)["samples"] == [3.0, 1.0, 2.0, 1.01, 1.005]
     assert asked == [(0, True), (7, False), (7, False), (7, False), (7, False)]
+    times, worker.first = iter([3.0, 1.0, 2.0, 4.0]), 1.0
+    asked.clear()
+    assert worker.series(bursts=5, seconds=0.004, most=0.0)["samples"] == [3.0, 1.0, 2.0]  # a call longer than a burst, and no time for more
+    assert asked[0] == (1, False)
     counted: list[int] = []
     worker = Worker(None)
     worker.call = lambda: counted.append(1)
@@ -166,15 +170,101 @@ def test_steps() -> None:
     assert found.ratio < 0.6
 
 
-def test_commits_are_measured_evenly() -> None:
-    """The ends first, then what lies between them; each once."""
-    from harness.history import spread
+def test_a_neighbour_is_the_nearest_with_results(tmp_path: Path) -> None:
+    """The newer of two at the same distance; none where nothing is known yet."""
+    from harness import store
+    from harness.history import missing, neighbour
     from harness.repository import Commit
 
-    made = [Commit(str(n), n, "") for n in range(9)]
-    assert [int(c.hash) for c in spread(made)] == [0, 8, 4, 2, 6, 1, 3, 5, 7]
-    for count in range(9):
-        assert sorted(spread(made[:count]), key=lambda c: c.date) == made[:count]
+    made = [Commit(str(n) * 40, n, "") for n in range(7)]  # newest first
+    assert neighbour(made[3], made, "here", tmp_path) is None
+    for at in (1, 5):
+        store.write_json(store.result_path("here", made[at].hash, tmp_path), {})
+    assert [made.index(neighbour(c, made, "here", tmp_path) or made[0]) for c in made] == [1, 5, 1, 1, 5, 1, 5]
+    assert [made.index(c) for c in missing(made, "here", tmp_path)] == [0, 2, 3, 4, 6]
+
+
+def test_what_moved_is_measured_in_turn_with_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the threshold a time is written as it was; beyond it the neighbour's counts, times the ratio of the two in turn."""
+    from harness import beside, compare
+    from harness.measure import Case, Measured
+    from harness.repository import Commit
+
+    params = [["'opencl'"], ["'float32'"]]
+    cases = {name: Case(f"ops.{name}.time_call", 0, ("'opencl'", "'float32'")) for name in ("near", "drifted", "slower", "died", "new")}
+    columns = ["result", "params", "version", "started_at"]
+    file = {"result_columns": columns, "results": {c.name: [[1.0], params, "1", 0] for name, c in cases.items() if name != "new"}}
+    times = {"near": 1.1, "drifted": 1.5, "slower": 1.6, "died": 0.7, "new": 3.0}
+    run = [Measured(cases[name], "ready", samples=[t, 2 * t]) for name, t in times.items()]
+    asked = []
+
+    def compared(base: Any, head: Any, environment: Any, pattern: str) -> Any:
+        asked.append(pattern)
+        found = [compare.Verdict(cases["drifted"], "same", 1.0, 1.02, 1.02), compare.Verdict(cases["slower"], "slower", 1.0, 1.4, 1.4, again=1.3)]
+        return [*found, compare.Verdict(cases["died"], "failed")], {}, []
+
+    monkeypatch.setattr(compare, "compare", compared)
+    monkeypatch.setattr(beside, "checkout", lambda name, root: __import__("contextlib").nullcontext(Path()))
+    found, noted = beside.again(run, file, Commit("a" * 40, 0, ""), compare.Side("head", Path()), {})
+    assert {m.case.name.split(".")[1]: m.value for m in found} == pytest.approx({**times, "drifted": 1.02, "slower": 1.3})
+    assert found[2].samples[1] == pytest.approx(2.6)  # the spread stays
+    assert noted == {"with": "a" * 40, "ratios": {cases["drifted"].title: 1.02, cases["slower"].title: 1.3}}
+    import re
+
+    assert [name for name, case in cases.items() if re.search(asked[0], case.title)] == ["drifted", "slower", "died"]
+
+
+def test_two_measurements_agree_on_the_smaller_change() -> None:
+    """And on none where they contradict each other."""
+    from harness.compare import Verdict
+    from harness.measure import Case
+
+    def agreed(ratio: float | None, again: float | None) -> float | None:
+        return Verdict(Case("ops.relu.time_call", 0, ()), "same", ratio=ratio, again=again).agreed
+
+    assert agreed(None, None) is None
+    assert agreed(1.4, None) == 1.4
+    assert agreed(1.4, 1.2) == agreed(1.2, 1.4) == 1.2
+    assert agreed(0.5, 0.7) == 0.7
+    assert agreed(1.4, 0.9) == 1.0
+
+
+def test_references_that_take_too_long_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop is left where it is; the case is not begun again in its other directions, nor in another dtype; others are."""
+    from benchmarks import patience
+
+    monkeypatch.setattr(patience, "_given_up", set())
+    begun = []
+
+    def loop(case: str, direction: str, ends: bool) -> None:
+        with patience.limited(0.05, (case,), direction):
+            begun.append((case, direction))
+            while not ends:
+                pass
+
+    loop("quick", "forward", True)
+    for direction in ("forward", "backward", "forward"):
+        with pytest.raises(choice.Skip, match=r"did not end within 0\.05 s"):
+            loop("slow", direction, False)
+    with pytest.raises(choice.Skip):
+        loop("half", "backward", False)
+    loop("half", "forward", True)
+    assert begun == [("quick", "forward"), ("slow", "forward"), ("half", "backward"), ("half", "forward")]
+    with pytest.raises(choice.Skip, match="not in this profile"), patience.limited(0.0, ("any",), "forward"):
+        pass
+
+
+def test_progress_says_what_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Off a terminal: what is expected first, then a line every half minute, counted from the start of the run it is about."""
+    from harness import progress
+
+    now = [0.0]
+    with progress.shown(pace=0.5, clock=lambda: now[0]) as show:
+        for at, seconds in ((1, 1.0), (10, 20.0), (20, 40.0), (21, 41.0), (1, 100.0), (11, 135.0)):
+            now[0] = seconds
+            show(at, 100, "case")
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["100 cases: about 50 s on two quiet cores", "20 of 100, about 3 min left", "11 of 100, about 5 min left"]
 
 
 def test_verdicts() -> None:
@@ -216,7 +306,7 @@ def test_result_files(tmp_path: Path) -> None:
     near = [Measured(case, "ready", samples=[1.0], probe={"copy": 1.1e-3, "fma": 1.1e-4})]
     assert store.factors(near, {"copy": 1e-3, "fma": 1e-4}) == [1.0]  # a drift below 15 % is not told from the probe's own noise
     path = store.result_path("here", commit.hash, tmp_path)
-    store.write_json(path, store.result_file(about, [run], machine, commit, 0.0, {"copy": 1e-3, "fma": 1e-4}))
+    store.write_json(path, store.result_file(about, store.merged([run], {"copy": 1e-3, "fma": 1e-4}), [slow], machine, commit, 0.0))
     read = results.Results.load(str(path), machine_name="here")
     assert read.commit_hash == commit.hash
     assert read.get_result_value("ops.relu.time_call", about["benchmarks"][0]["params"]) == [None, 2e-3]
