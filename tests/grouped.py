@@ -4,13 +4,16 @@ A test per check would spend more on pytest than on the checks, of which there a
 `--case NAME` runs it alone.
 
 On a device each dtype is a program of its own, and so are many samples: with all of them compilers take most of the suite's
-time. The dtype is a macro of the text and mostly independent of the sample, so by default each op meets its dtypes on its first
-sample, and the other samples in float32. All pairs run on NumPy, and elsewhere with `-m slow`.
+time. The dtype is a macro of the text and mostly independent of the sample, so by default an op meets dtypes on its first
+sample; other samples run in float32, if they reach a kernel that earlier ones did not or need no program (`Sparing`). All pairs
+run on NumPy, and elsewhere with `-m slow`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 from unittest import SkipTest
 
 import pytest
@@ -18,7 +21,7 @@ import pytest
 from portable_nn.core.op import Op
 from portable_nn.core.registry import OPS
 from portable_nn.core.samples import Sample
-from portable_nn.testing.cases import seed_of
+from portable_nn.testing.cases import FLOATS, seed_of
 from portable_nn.testing.suite import Case, Dtypes
 
 # One plan serves all elementwise ops: these stand for them where layouts and dtypes are concerned.
@@ -59,6 +62,52 @@ def run(cases: Iterable[Case], request: pytest.FixtureRequest) -> None:
     request.node.user_properties += [("skipped", reason) for reason in skipped]  # for the summary of skips
 
 
+class Sparing:
+    """Checks on a backend that runs plans, of which some are skipped where they would only cost a compiler's time.
+
+    A kernel has a program for each set of its constants, and most samples that follow the first differ in those. What launches
+    another kernel runs, and what launches only programs that are there.
+
+    Parameters
+    ----------
+    backend : Backend
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+        self.kernels: set[str] = set()
+        self.texts: set[object] = set()
+
+    def all(self, cases: Iterable[Case]) -> Iterator[Case]:
+        """Yield the cases; what they launch is noted."""
+        return (case._replace(run=partial(self._run, case, False)) for case in cases)
+
+    def needed(self, cases: Iterable[Case]) -> Iterator[Case]:
+        """Yield the cases; they skip if all they would add is a program of kernels that were launched before."""
+        return (case._replace(run=partial(self._run, case, True)) for case in cases)
+
+    def _run(self, case: Case, spare: bool) -> object:
+        plan = getattr(self.backend, "plan", None)
+        if plan is None:  # compiles nothing of ours
+            return case.run()
+
+        def planned(op: Op, call: object) -> Any:
+            made = plan(op, call)
+            texts = {(launch.source, launch.defines) for launch in made.launches}
+            kernels = {launch.kernel for launch in made.launches}
+            if spare and kernels <= self.kernels and not texts <= self.texts:
+                raise SkipTest("left to -m slow: one more program of a kernel that an earlier sample has launched")
+            self.kernels |= kernels
+            self.texts |= texts
+            return made
+
+        self.backend.plan = planned
+        try:
+            return case.run()
+        finally:
+            del self.backend.plan
+
+
 # -- which dtypes --------------------------------------------------------------------------------------------------------
 
 
@@ -84,34 +133,33 @@ def first(dtypes: Dtypes) -> Dtypes:
     return lambda op, sample: _main(dtypes(op, sample)) if _is_first(op, sample) else ()
 
 
-def others(dtypes: Dtypes) -> Dtypes:
-    """Return the choice beside `first`: the first sample in its other dtypes, and the other samples in float32.
+def on_first(dtypes: Dtypes, also: tuple[str, ...] | None = None) -> Dtypes:
+    """Return the choice of the first sample in float32 and in the dtypes of `also`.
 
-    Of an elementwise op that does not stand for all the first sample will do, in one more dtype; these take turns.
+    Without `also`: one more floating dtype and one of the others, in turn from op to op, and all for the elementwise ops that stand
+    for the rest. Those that do not are tried in float32 alone if there is an `also`.
     """
 
     def choice(op: Op, sample: Sample) -> tuple[str, ...]:
-        legal = dtypes(op, sample)
         if not _is_first(op, sample):
-            return legal if sample.dtypes is not None else () if _same_as_others(op) else _main(legal)
-        rest = tuple(d for d in legal if d not in _main(legal))
-        return rest[(turn := seed_of(op.name) % len(rest)) : turn + 1] if rest and _same_as_others(op) else rest
+            return ()
+        legal = dtypes(op, sample)
+        rest = [d for d in legal if d not in _main(legal)]
+        if also is not None:
+            rest = [] if _same_as_others(op) else [d for d in rest if d in also]
+        elif op.name not in ELEMENTWISE:
+            piles = [[d for d in rest if d in FLOATS], [d for d in rest if d not in FLOATS]]
+            rest = [pile[seed_of(op.name) % len(pile)] for pile in piles if pile]
+        return (*_main(legal), *rest)
 
     return choice
 
 
-def fewest(dtypes: Dtypes, on_first: tuple[str, ...] = ("float32",), every: int = 1) -> Dtypes:
-    """Return the choice for text that runs elsewhere too: `on_first` on the first sample, float32 on each `every`-th of the others.
-
-    Of an elementwise op that does not stand for all the first sample in float32 will do.
-    """
+def later(dtypes: Dtypes, every: int = 1) -> Dtypes:
+    """Return the choice of each `every`-th sample but the first, in float32; none of an elementwise op that does not stand for all."""
 
     def choice(op: Op, sample: Sample) -> tuple[str, ...]:
-        legal = dtypes(op, sample)
-        if _is_first(op, sample):
-            chosen = tuple(d for d in legal if d in on_first) or legal[:1]
-            return chosen[:1] if _same_as_others(op) else chosen
         at = next(i for i, known in enumerate(op.samples) if known is sample)
-        return () if at % every or _same_as_others(op) else _main(legal)
+        return () if at == 0 or at % every or _same_as_others(op) else _main(dtypes(op, sample))
 
     return choice

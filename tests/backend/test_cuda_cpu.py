@@ -20,7 +20,7 @@ import pytest
 from conftest import BACKENDS
 from cuda_cpu import build
 from cuda_cpu.environment import sanitized as environment_of_sanitizers
-from grouped import each, fewest, first, run
+from grouped import each, first, later, on_first, run
 from require import require
 
 import portable_nn.ops  # noqa: F401 - fills the registry
@@ -62,14 +62,8 @@ def test_halves(name: str, op: Op, fibers: Backend, request: pytest.FixtureReque
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("name", "op"), each(NAMES))
 def test_more_samples(name: str, op: Op, fibers: Backend, request: pytest.FixtureRequest) -> None:
-    run(forward_cases(fibers, [op], name, fewest(dtypes_of, ("float32", "float16"), 2)), request)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize(("name", "op"), each(NAMES, has_gradient))
-def test_more_gradients(name: str, op: Op, fibers: Backend, request: pytest.FixtureRequest) -> None:
-    run(gradient_cases(fibers, [op], name, fewest(gradient_dtypes, ("float32",), 4)), request)
+    chosen = (on_first(dtypes_of, ("float16",)), later(dtypes_of, 2))
+    run([*(case for c in chosen for case in forward_cases(fibers, [op], name, c)), *gradient_cases(fibers, [op], name, later(gradient_dtypes, 4))], request)
 
 
 # -- what the shim itself must do ------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 from conftest import BACKENDS, SHAPES, VALUES, find
-from grouped import each, fewest, first, others, run
+from grouped import Sparing, each, first, later, on_first, run
 
 import portable_nn.ops  # noqa: F401 - fills the registry
 from portable_nn.core.op import Op
@@ -23,8 +23,14 @@ def test_op_as_users_have_it(name: str, op: Op, request: pytest.FixtureRequest) 
 
 @pytest.mark.parametrize(("name", "op"), each((*VALUES, *OTHERS)))
 def test_op(name: str, op: Op, request: pytest.FixtureRequest) -> None:
-    elsewhere = fewest(dtypes_of, ("float32", "bfloat16", "int32")) if name in OTHERS else others(dtypes_of)
-    run(forward_cases(partial(find, name), [op], name, dtypes_of if name == "numpy" else elsewhere), request)
+    if name == "numpy":
+        run(forward_cases(name, [op]), request)
+        return
+    backend = find(name)
+    sparing = Sparing(backend)
+    begin = forward_cases(backend, [op], name, on_first(dtypes_of, None if name in VALUES else ("bfloat16",)))
+    more = forward_cases(backend, [op], name, later(dtypes_of))
+    run([*sparing.all(begin), *(sparing.all if name.startswith("null") else sparing.needed)(more)], request)
 
 
 @pytest.mark.slow
