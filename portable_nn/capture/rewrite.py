@@ -12,6 +12,7 @@ from ..core.program import Fixed, Operand, Program, Step
 from .fuse import join_activations, join_elementwise, skip_identities
 from .graph import parts, substitute, with_inputs
 from .layout import keep_channels_last
+from .relu_gradients import join_relu_gradients
 from .updates import join_updates
 
 
@@ -27,6 +28,7 @@ def rewritten(recorded: Program, target: Backend) -> Program:
         skip_identities(program)
         if target.wants_channels_last:
             keep_channels_last(program)
+            join_relu_gradients(program)
         join_activations(program)
         join_updates(program)
         join_elementwise(program, target)

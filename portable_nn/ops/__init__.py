@@ -65,6 +65,7 @@ from .axes import unsqueeze as unsqueeze
 from .batch_norm import batch_norm as batch_norm
 from .batch_norm import batch_norm_train as batch_norm_train
 from .batch_norm import batch_norm_train_grad as batch_norm_train_grad
+from .batch_norm_relu import batch_norm_train_relu_grad as batch_norm_train_relu_grad
 from .binary_loss import binary_cross_entropy as binary_cross_entropy
 from .binary_loss import binary_cross_entropy_grad_input as binary_cross_entropy_grad_input
 from .binary_loss import binary_cross_entropy_grad_target as binary_cross_entropy_grad_target

@@ -262,13 +262,28 @@ def batch_norm_train(x: Array, weight: Array | None = None, bias: Array | None =
     return y, mean, var, rstd
 
 
-def _train_grad_out(g: Spec, x: Spec, weight: Spec | None, mean: Spec, rstd: Spec) -> tuple[Spec, ...]:
+def train_grad_out(name: str, g: Spec, x: Spec, weight: Spec | None, mean: Spec, rstd: Spec) -> tuple[Spec, ...]:
+    """Return the specs of gx, gw and gb; `name` is the op's, for errors."""
     if g.shape != x.shape:
-        raise ShapeError(f"batch_norm_train_grad: g has shape {g.shape} but x has {x.shape}; they must be the same")
-    per_channel("batch_norm_train_grad", x, weight=weight, mean=mean, rstd=rstd)
-    dtype = floating("batch_norm_train_grad", g=g, x=x)
+        raise ShapeError(f"{name}: g has shape {g.shape} but x has {x.shape}; they must be the same")
+    per_channel(name, x, weight=weight, mean=mean, rstd=rstd)
+    dtype = floating(name, g=g, x=x)
     stat = Spec((x.shape[1],), statistic(dtype))
     return Spec(x.shape, x.dtype, x.strides if _channels_last(x) else None), stat, stat
+
+
+def _train_grad_out(g: Spec, x: Spec, weight: Spec | None, mean: Spec, rstd: Spec) -> tuple[Spec, ...]:
+    return train_grad_out("batch_norm_train_grad", g, x, weight, mean, rstd)
+
+
+def train_grads(g: Any, x: Any, weight: Any, mean: Any, rstd: Any) -> Any:
+    """Return gx, gw and gb, in NumPy."""
+    m = x.size // max(x.shape[1], 1)
+    xhat = (x - _channels(mean, x.ndim)) * _channels(rstd, x.ndim)
+    gb = np.sum(g, axis=_axes(x), dtype=x.dtype)
+    gw = np.sum(g * xhat, axis=_axes(x), dtype=x.dtype)
+    gx = (g - _channels(gb / m, x.ndim) - xhat * _channels(gw / m, x.ndim)) * _channels(rstd, x.ndim)
+    return (gx if weight is None else gx * _channels(weight, x.ndim)), gw, gb
 
 
 _G = A((4, 3, 5, 7))
@@ -307,9 +322,4 @@ def batch_norm_train_grad(g: Array, x: Array, weight: Array | None, mean: Array,
     gw, gb : array, shape (C,)
         In float32 or wider.
     """
-    m = x.size // max(x.shape[1], 1)
-    xhat = (x - _channels(mean, x.ndim)) * _channels(rstd, x.ndim)
-    gb = np.sum(g, axis=_axes(x), dtype=x.dtype)
-    gw = np.sum(g * xhat, axis=_axes(x), dtype=x.dtype)
-    gx = (g - _channels(gb / m, x.ndim) - xhat * _channels(gw / m, x.ndim)) * _channels(rstd, x.ndim)
-    return (gx if weight is None else gx * _channels(weight, x.ndim)), gw, gb
+    return train_grads(g, x, weight, mean, rstd)

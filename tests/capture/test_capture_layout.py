@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import BACKENDS, find
-from test_rewrite import PLANNED, Net, arrays, start, stepping
+from test_rewrite import PLANNED, Net, agree, arrays, names, start, stepping
 
 import portable_nn as pnn
 from portable_nn import ops, optim
@@ -103,3 +103,23 @@ def test_a_convolution_alone_stays(planned: Any, rng: np.random.Generator) -> No
     x, w = arrays(rng, (2, 6, 5, 5), (8, 6, 3, 3))
     captured = near(lambda x, w: ops.conv2d(x, w), x, w)
     assert conversions(captured) == 0
+
+
+@pytest.mark.parametrize("around", [False, True])
+@pytest.mark.parametrize("affine", [False, True])
+def test_a_relus_gradient_joins_the_batch_norms(planned: Any, rng: np.random.Generator, around: bool, affine: bool) -> None:
+    x, g, w, b = arrays(rng, (5, 4, 3, 18), (5, 4, 3, 18), (18,), (18,))
+
+    def f(x: Any, g: Any, w: Any, b: Any) -> Any:
+        def loss(given: Any) -> Any:
+            images, w, b = given
+            y = ops.batch_norm_train(images, w, b)[0] if affine else ops.batch_norm_train(images)[0]
+            y = ops.relu(y + images) if around else ops.relu(y)
+            return ops.sum(y * ops.permute(g, (0, 3, 1, 2)))
+
+        return pnn.grad(loss)((ops.permute(x, (0, 3, 1, 2)), w, b))
+
+    captured = agree(f, x, g, w, b)
+    # The sum around takes the mask too, which is no longer that of the normalised values.
+    joined = planned.profile.shape == "cpu" and not around
+    assert sum("batch_norm_train_relu_grad" in name for name in names(captured)) == joined

@@ -1,7 +1,8 @@
 /* Batch-norm sums on CPUs where channels are adjacent in memory: rows of x, one vector of VW channels at a time. OpenCL only;
  * replaces the columns kernels of norm.c there. Part p of the rows is one work-item's. It takes `block` rows at a time, which
  * stay in the nearest cache for the second pass around their mean, and joins the blocks as pnn_norm_merge joins the parts.
- * Results are (part, channel). Defines: LAST_STATS or LAST_GRAD, TX, TG (gradient), R (compute type of TX), VW. */
+ * Results are (part, channel). Defines: LAST_STATS or LAST_GRAD, TX, R (compute type of TX), VW; the gradient's TG, RELU, and
+ * with RELU whether there is a WEIGHT and a BIAS. */
 #ifdef PNN_OPENCL
 #include "math.h"
 #include "vector_cpu.h"
@@ -68,16 +69,25 @@ KERNEL(pnn_norm_last_stats, 1, 1, 1)(IN(TX, x), OUT(R, mean), OUT(R, m2), i64 ro
 #endif
 
 #ifdef LAST_GRAD
-/* Sum of g and of g xhat. Traffic: g and x once. */
+/* Sum of g and of g xhat. RELU: g where x, normalised as the forward pass did it, is over 0, else 0. Traffic: g and x once. */
+#if RELU
+#define GRAD_SHIFTS(GET) const VEC rs = GET(R, rstd + c), w = WEIGHT ? GET(R, weight + c) : (VEC)(1), b = BIAS ? GET(R, bias + c) : (VEC)(0);
+#define GRAD_MASKED(v, away) select((VEC)(0), v, away * rs * w + b > 0)
+#else
+#define GRAD_SHIFTS(GET)
+#define GRAD_MASKED(v, away) v
+#endif
 #define GRAD_STEP(GET, k)                                                                       \
     {                                                                                           \
-        const VEC v = GET(TG, gi + k * g_r);                                                    \
+        const VEC away = GET(TX, in + k * s_r) - mu, given = GET(TG, gi + k * g_r);             \
+        const VEC v = GRAD_MASKED(given, away);                                                 \
         s##k += v;                                                                              \
-        d##k = fma(v, GET(TX, in + k * s_r) - mu, d##k);                                        \
+        d##k = fma(v, away, d##k);                                                              \
     }
 #define GRAD_BODY(GET, PUT)                                                                     \
     VEC s0 = (VEC)(0), s1 = s0, s2 = s0, s3 = s0, d0 = s0, d1 = s0, d2 = s0, d3 = s0;           \
     const VEC mu = GET(R, mean + c);                                                            \
+    GRAD_SHIFTS(GET)                                                                            \
     GLOBAL const TYPE(TX)* in = x + i * s_r + c;                                                \
     GLOBAL const TYPE(TG)* gi = g + i * g_r + c;                                                \
     i64 r = i;                                                                                  \
@@ -93,12 +103,14 @@ KERNEL(pnn_norm_last_stats, 1, 1, 1)(IN(TX, x), OUT(R, mean), OUT(R, m2), i64 ro
     PUT(gb + c, sum);                                                                           \
     PUT(gw + c, dot);
 
-KERNEL(pnn_norm_last_grad, 1, 1, 1)(IN(TG, g), IN(TX, x), IN(R, mean), IN(R, rstd), OUT(R, gb), OUT(R, gw), i64 rows, i64 channels,
-                                    i64 g_r, i64 s_r, i64 parts, i64 block) {
+KERNEL(pnn_norm_last_grad, 1, 1, 1)(IN(TG, g), IN(TX, x), IN(R, mean), IN(R, rstd), IN(R, weight), IN(R, bias), OUT(R, gb), OUT(R, gw),
+                                    i64 rows, i64 channels, i64 g_r, i64 s_r, i64 parts, i64 block) {
     AT_IN(TG, g);
     AT_IN(TX, x);
     AT_IN(R, mean);
     AT_IN(R, rstd);
+    AT_IN(R, weight);
+    AT_IN(R, bias);
     AT_OUT(R, gb);
     AT_OUT(R, gw);
     const i64 p = GROUP_ID(0), first = rows * p / parts, last = rows * (p + 1) / parts;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from portable_nn.core import dtypes
 from portable_nn.core.call import Call
@@ -179,7 +180,27 @@ def batch_norm_train(call: Call, profile: Profile) -> Plan:
 @plans("batch_norm_train_grad")
 def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
     """Plan the two sums in parts, their merge, and the mapping that makes gx."""
-    g, x, weight, mean, rstd = call.spec(0), call.spec(1), call.inputs[2], call.spec(3), call.spec(4)
+    return _train_grad(call, profile, (3, 4))
+
+
+@plans("batch_norm_train_relu_grad")
+def batch_norm_train_relu_grad(call: Call, profile: Profile) -> Plan:
+    """Plan the same for the cotangents that a ReLU lets through: masked where they are read, or first where kernels do not."""
+    return _train_grad(call, profile, (4, 5), relu=True)
+
+
+def _relu_terms(g: str, tag: str, weight: Any, bias: Any) -> list[Term]:
+    """Return `g` where batch_norm_train's result is over 0: its operations, in its order, as `masked`."""
+    value = "(x - mean) * rstd"
+    value = value if weight is None else f"({value}) * {tag}(weight)"
+    value = value if bias is None else f"({value}) + {tag}(bias)"
+    return [Term(tag, value, "y"), Term(tag, f"where(y > 0, {g}, 0)", "masked")]
+
+
+def _train_grad(call: Call, profile: Profile, at: tuple[int, int], relu: bool = False) -> Plan:
+    """Plan the gradient; `at` are the positions of mean and rstd, a bias stands before them if there was a ReLU."""
+    g, x, weight, bias = call.spec(0), call.spec(1), call.inputs[2], call.inputs[3] if relu else None
+    mean, rstd = (call.spec(i) for i in at)
     gx, stat = call.outputs[0], call.outputs[1]
     channels = x.shape[1]
     if channels == 0:
@@ -189,11 +210,26 @@ def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
     g, g_ref, g_view = _readable(g, In(0), scratch, launches, profile)
     x, x_ref, x_view = _readable(x, In(1), scratch, launches, profile)
     stats = []
-    for index, spec in ((3, mean), (4, rstd)):
+    for index, spec in zip(at, (mean, rstd), strict=True):
         stats.append(stat_operand(spec, stat.dtype, In(index), scratch, launches, profile))
+    by_last = norm_last_cpu.serves(profile, g_view.columns and x_view.columns, x_view.s_c, g_view.s_c)
+    tag = compute_tag(TAGS[x.dtype])
+    shifts = _operand("mean", stat, stats[0], x.ndim) + _operand("rstd", stat, stats[1], x.ndim)
+    shifts += _operand("weight", weight, In(2), x.ndim) + _operand("bias", bias, In(3), x.ndim)
+    masks: tuple[Ref | None, Ref | None] | None = None
+    if relu and by_last:
+        given = (stat_operand(s, stat.dtype, In(i), scratch, launches, profile) if isinstance(s, Spec) else None for i, s in ((2, weight), (3, bias)))
+        masks = next(given), next(given)
+    elif relu and gx.size:
+        terms = _relu_terms("g", tag, weight, bias)
+        scratch.append(Spec(g.shape, g.dtype))
+        masked = Operand("masked", scratch[-1], Scratch(len(scratch) - 1))
+        inputs = [Operand("g", g, g_ref), Operand("x", x, x_ref), *shifts]
+        launches.append(map_launch(g.shape, inputs, [masked], terms[:1], [Term(tag, terms[1].text)], profile))
+        g, g_ref, g_view = _readable(scratch[-1], masked.ref, scratch, launches, profile)
+        by_last = norm_last_cpu.serves(profile, g_view.columns and x_view.columns, x_view.s_c, g_view.s_c)
     columns = g_view.columns and x_view.columns
     group = _group(columns, profile)
-    by_last = norm_last_cpu.serves(profile, columns, x_view.s_c, g_view.s_c)
     parts = _parts(x_view, columns, group, profile) if not by_last else norm_last_cpu.parts(profile, x_view.n * x_view.length, channels)
     tags = (("TX", TAGS[x.dtype]), ("TS", TAGS[stat.dtype]), ("TG", TAGS[g.dtype]))
     first = len(scratch)
@@ -202,7 +238,7 @@ def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
     gbs, gws = (Scratch(first), Scratch(first + 1)) if parts > 1 else (Out(2), Out(1))
     if by_last:
         rows = x_view.n * x_view.length
-        launches.append(norm_last_cpu.grad(g, x, (g_ref, x_ref, *stats), (rows, channels, g_view.row_stride, x_view.row_stride), parts, gbs, gws))
+        launches.append(norm_last_cpu.grad(g, x, (g_ref, x_ref, *stats), (rows, channels, g_view.row_stride, x_view.row_stride), parts, gbs, gws, masks))
     elif columns:
         sizes: tuple[int, ...] = (x_view.n * x_view.length, channels, g_view.row_stride, g_view.s_c, x_view.row_stride, x_view.s_c, parts)
         name, groups = "columns", -(-channels // group) * parts
@@ -222,15 +258,13 @@ def batch_norm_train_grad(call: Call, profile: Profile) -> Plan:
         launches.append(merge(gbs, gws, Out(2), Out(1), channels, parts, (*tags[:2], *norm_last_cpu.outside(by_last))))
     if gx.size == 0:
         return Plan(tuple(launches), tuple(scratch))
-    tag = compute_tag(TAGS[x.dtype])
-    inputs = [Operand("g", g, g_ref), Operand("x", x, x_ref)]
-    for operand, spec, ref in (("mean", stat, stats[0]), ("rstd", stat, stats[1]), ("gw", stat, Out(1)), ("gb", stat, Out(2))):
-        inputs += _operand(operand, spec, ref, x.ndim)
-    inputs += _operand("weight", weight, In(2), x.ndim)
-    value = "(g - gb * share - (x - mean) * rstd * (gw * share)) * rstd"
+    inputs = [Operand("g", g, g_ref), Operand("x", x, x_ref), *(s for s in shifts if s.name != "bias" or masks)]
+    inputs += _operand("gw", stat, Out(1), x.ndim) + _operand("gb", stat, Out(2), x.ndim)
+    terms = _relu_terms("g", tag, weight, bias) if masks else []
+    value = f"({'masked' if masks else 'g'} - gb * share - (x - mean) * rstd * (gw * share)) * rstd"
     value = value if weight is None else f"{value} * {tag}(weight)"
     share = ScalarArg("share", tag, Const(tag, channels / x.size))
-    launches.append(map_launch(gx.shape, inputs, [Operand("gx", gx, Out(0))], [], [Term(tag, value)], profile, [share]))
+    launches.append(map_launch(gx.shape, inputs, [Operand("gx", gx, Out(0))], terms, [Term(tag, value)], profile, [share]))
     return Plan(tuple(launches), tuple(scratch))
 
 

@@ -47,10 +47,16 @@ def stats(x: Spec, ref: Ref, sizes: tuple[int, int, int], parts: int, means: Ref
     )  # fmt: skip
 
 
-def grad(g: Spec, x: Spec, refs: tuple[Ref, ...], sizes: tuple[int, int, int, int], parts: int, gbs: Ref, gws: Ref) -> Launch:
-    """Return the launch of the sums of g and g xhat, (parts, channels); `sizes`: rows, channels, g's and x's row stride."""
+def grad(
+    g: Spec, x: Spec, refs: tuple[Ref, ...], sizes: tuple[int, int, int, int], parts: int, gbs: Ref, gws: Ref,
+    relu: tuple[Ref | None, Ref | None] | None = None,
+) -> Launch:  # fmt: skip
+    """Return the launch of the sums of g and g xhat, (parts, channels).
+
+    `refs`: g, x, mean, rstd; `sizes`: rows, channels, g's and x's row stride; `relu`: weight and bias of what a ReLU followed.
+    """
     numbers = (*sizes, parts, _block(x, sizes[1]))
-    return Launch(
-        "pnn_norm_last_grad", _SOURCE, (parts,), (1,), (*refs, gbs, gws, *(Const("i64", v) for v in numbers)),
-        (("LAST_GRAD", 1), *_tags(x, sizes[1]), ("TG", TAGS[g.dtype])),
-    )  # fmt: skip
+    weight, bias = relu or (None, None)
+    masks = (("RELU", 1), ("WEIGHT", int(weight is not None)), ("BIAS", int(bias is not None))) if relu else (("RELU", 0),)
+    args = (*refs, weight or refs[2], bias or refs[2], gbs, gws, *(Const("i64", v) for v in numbers))
+    return Launch("pnn_norm_last_grad", _SOURCE, (parts,), (1,), args, (("LAST_GRAD", 1), *_tags(x, sizes[1]), ("TG", TAGS[g.dtype]), *masks))

@@ -1,0 +1,55 @@
+"""A ReLU's gradient joins the gradient of the batch norm before it, which finds the mask again from what it reads anyway.
+
+That saves writing and reading the masked cotangent where kernels of channels-last images mask what they read. Only where the type in
+registers is the type in memory: there the recomputed result has the same sign, bit for bit.
+"""
+
+from __future__ import annotations
+
+from ..core import dtypes
+from ..core.call import Call
+from ..core.program import Program, Step
+from ..core.registry import find
+from .graph import readers
+
+_EXACT = (dtypes.float32, dtypes.float64)
+_GRADIENT = "batch_norm_train_grad"
+
+
+def join_relu_gradients(program: Program) -> None:
+    """Make the gradients of a ReLU and of the batch norm before it one call, where nothing else reads what passes between them."""
+    made = program.producers()
+    reads = readers(program)
+    gone: set[int] = set()
+    for at, step in enumerate(program.steps):
+        if step.op.name != _GRADIENT:
+            continue
+        g, x, weight, mean, rstd = step.inputs
+        mask = made.get(g) if type(g) is int else None
+        if mask is None or program.steps[mask].op.name != "relu_grad" or reads[program.steps[mask].outputs[0]] != [at]:
+            continue
+        given, y = program.steps[mask].inputs
+        norm = _normalised(program, made, y)
+        if norm is None or type(given) is not int or program.slots[given].spec != program.slots[g].spec:
+            continue
+        if (norm.inputs[0], norm.inputs[1], norm.outputs[1], norm.outputs[3]) != (x, weight, mean, rstd):
+            continue
+        op = find("batch_norm_train_relu_grad")
+        specs = (step.call.inputs[0], *step.call.inputs[1:3], norm.call.inputs[2], *step.call.inputs[3:])
+        call = Call(op.name, specs, step.call.outputs)
+        program.steps[at] = Step(op, call, (given, x, weight, norm.inputs[2], mean, rstd), step.outputs)
+        gone.add(mask)
+    program.steps = [s for i, s in enumerate(program.steps) if i not in gone]
+
+
+def _normalised(program: Program, made: dict[int, int], y: object) -> Step | None:
+    """Return the batch norm of channels-last images whose ReLU is `y`, if it is one and keeps what its gradient needs."""
+    relu = program.steps[made[y]] if type(y) is int and y in made else None
+    if relu is None or relu.op.name != "relu":
+        return None
+    (z,) = relu.inputs
+    norm = program.steps[made[z]] if type(z) is int and z in made else None
+    if norm is None or norm.op.name != "batch_norm_train" or z != norm.outputs[0] or len(norm.outputs) < 4:
+        return None
+    spec = program.slots[z].spec
+    return norm if spec.dtype in _EXACT and spec.ndim == 4 and spec.strides[1] == 1 and not spec.contiguous else None
