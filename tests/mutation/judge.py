@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
+from .closed import closes
 from .concern import Case, Concerns, affected, covering, in_turn, ops_of
 from .fault import Fault
 
@@ -281,6 +282,22 @@ def _spent() -> float:
     return sum(os.times()[:4])
 
 
+def failed(case: Case, note: Callable[[str, str], None]) -> Verdict | None:
+    """Run one check; return what came of it, or None if it passes."""
+    note(str(case), case.rung)
+    try:
+        run_case(case)
+    except SkipTest:
+        return None
+    except Exception as error:
+        said = _said(error)
+        if isinstance(error, _BROKEN) or any(word in said for word in _REFUSED):
+            return Verdict("invalid", message=said)
+        how = "values" if isinstance(error, AssertionError) else "error"
+        return Verdict("caught", case.rung, json.dumps(case), how, said)
+    return None
+
+
 def judge(fault: Fault, known: Concerns, before: str, budget: float, note: Callable[[str, str], None]) -> Verdict:
     """Run checks until one fails or the budget is spent."""
     start, spent = time.monotonic(), _spent()
@@ -289,6 +306,11 @@ def judge(fault: Fault, known: Concerns, before: str, budget: float, note: Calla
         import portable_nn_kernels.device  # noqa: F401 - and the plans
     except Exception as error:
         return Verdict("invalid", message=f"does not import: {_said(error)}")
+    closer = closes(fault.id)
+    if closer:
+        caught = run_pytest([closer], note) if isinstance(closer, str) else failed(closer, note)
+        if caught:
+            return replace(caught, seconds=time.monotonic() - start, ran=1)
     checks, commands, why = plan_of(fault, known, before)
     if why:
         return Verdict("unreached", message=why)
@@ -300,17 +322,9 @@ def judge(fault: Fault, known: Concerns, before: str, budget: float, note: Calla
     for ran, case in enumerate(checks):
         if _spent() - spent > budget:
             return Verdict("survived", seconds=time.monotonic() - start, ran=ran, complete=False)
-        note(str(case), case.rung)
-        try:
-            run_case(case)
-        except SkipTest:
-            continue
-        except Exception as error:
-            said = _said(error)
-            if isinstance(error, _BROKEN) or any(word in said for word in _REFUSED):
-                return Verdict("invalid", message=said)
-            how = "values" if isinstance(error, AssertionError) else "error"
-            return Verdict("caught", case.rung, json.dumps(case), how, said, time.monotonic() - start, ran + 1)
+        found = failed(case, note)
+        if found:
+            return replace(found, seconds=time.monotonic() - start, ran=ran + 1)
     if commands and budget < FILES_FROM:
         return Verdict("survived", seconds=time.monotonic() - start, ran=ran + 1, complete=False)
     for command in commands:
