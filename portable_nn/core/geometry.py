@@ -159,7 +159,7 @@ def pool_axes(
     """Return the axes of a pooling; stride None is the kernel size.
 
     With `ceil_mode` the division rounds up, but a window that would start in the padding after the input is dropped.
-    Padding may be at most half the kernel, so that no window lies in padding alone (PyTorch's rules).
+    Padding may be at most half the kernel, so that no window lies in padding alone unless it is dilated (PyTorch's rules).
     """
     rank = len(size)
     kernel, dilations = ints(op, "kernel_size", kernel_size, rank), ints(op, "dilation", dilation, rank)

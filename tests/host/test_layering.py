@@ -145,3 +145,14 @@ def test_names_of_test_files_are_unique() -> None:
     """Two of one name in folders without an `__init__.py` are one module to pytest, which refuses the second."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "backends/portable_nn_numba/kernels").glob("*.py")), ids=lambda path: path.stem)
+def test_numba_kernels_keep_to_the_common_subset(path: Path) -> None:
+    """What numba-cuda, numba-hip and the simulator all have; and the simulator gives two shared arrays of one line the same memory."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [(ast.unparse(n.func), n.lineno) for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    shared = [line for name, line in calls if name.endswith("shared.array")]
+    assert len(shared) == len(set(shared)), f"{path.name}: two shared arrays on one line"
+    used = {name for name, _ in calls if name.startswith("cuda.")}
+    assert used <= {"cuda.shared.array", "cuda.local.array", "cuda.syncthreads"}, f"{path.name} calls {sorted(used)}"
