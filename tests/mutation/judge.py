@@ -184,10 +184,12 @@ def _shown(fault: Fault) -> bool:
 
 
 def _grad_bases(ops: list[str]) -> list[str]:
-    """Return the ops whose gradients launch these."""
+    """Return the ops whose gradients launch these: of `max_pool2d_grad` not `max`, but the op with the longest name it begins with."""
     from portable_nn.core.registry import OPS
 
-    return [n for n in OPS if n in ops or any(o.startswith(f"{n}_") and "_grad" in o for o in ops)]
+    pulled = [o for o in ops if "_grad" in o]
+    bases = {max((n for n in OPS if o.startswith(f"{n}_")), key=len, default=o) for o in pulled}
+    return [n for n in OPS if n in ops or n in bases]
 
 
 def plan_of(fault: Fault, known: Concerns, before: str) -> tuple[Iterable[Case], list[list[str]], str]:

@@ -55,6 +55,9 @@ class ndarray:  # noqa: N801 - its name in CuPy
         assert self._dense(), "the adapter must not let CuPy's kernels make an array dense"
         return self.data.memory()[: self.nbytes].copy().view(self.dtype).reshape(self.shape)
 
+    def __float__(self) -> float:
+        return float(self.get().item())
+
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise AssertionError("CuPy's own array functions were called")
 
