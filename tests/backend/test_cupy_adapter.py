@@ -378,6 +378,25 @@ def test_status(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     assert selection.status("cupy").state == "no device"
 
 
+def test_the_rocm_build_is_told_from_cuda(fake: ModuleType, backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same text with HIP's options and limits; no tensor cores of NVIDIA in the plans, and no numba."""
+    from portable_nn_cupy import adapter, devices, programs
+
+    monkeypatch.setattr(fake.cuda.runtime, "is_hip", True)
+    assert (devices.profile_of(0).vendor, devices.profile_of(0).capability) == ("amd", 0)
+    assert devices.info(0).platform.startswith("ROCm ")
+    assert programs.Programs().options == programs.HIP_OPTIONS != programs.CUDA_OPTIONS
+    made = adapter.CupyBackend(0)
+    x = made.from_numpy(np.arange(6, dtype=np.float32).reshape(2, 3))
+    with selection.use_backend(made):
+        (y,), _ = OPS["matmul"].apply((x, made.from_numpy(np.ones((3, 1), np.float32))), {}, False)
+    np.testing.assert_array_equal(made.to_numpy(y), [[3], [12]])
+    many = Launch("pnn_axpy", AXPY, (1, 70000), (64, 1), (In(0), Out(0), Value("f32", 1), Const("i64", 3)), (("T", "f32"),))
+    made.bind(many, [0, 2, 1, None])  # more than CUDA's 65535 in the second dimension
+    with pytest.raises(BackendError, match="more than"):
+        made.bind(Launch("pnn_axpy", AXPY, (2**27,), (64,), many.args, many.defines), [0, 2, 1, None])
+
+
 def test_a_device_whose_compiler_is_missing(fake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     from portable_nn_cupy import devices
 
