@@ -114,6 +114,8 @@ def main() -> int:
     if given.every > 1:
         environment["PORTABLE_NN_BENCH_OPS"] = "|".join(sorted(OPS)[:: given.every])
     runs = measured(given.folder, given.runs, environment, given.match)
+    if len(runs) < 2:
+        return 0
     reference = _reference(runs[0].passes)
     print("| | cases | pairs | median difference | 90 % of pairs within | pairs beyond the threshold | cases with a step in the series |\n|---|---:|---:|---:|---:|---:|---:|")
     rows: dict[str, Callable[[Run], list[Measured]]] = {

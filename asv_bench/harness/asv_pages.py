@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from .repository import git
 from .site_data import aligned, column, missed, result_files
 from .store import read_notes, write_json
 
@@ -97,7 +98,9 @@ def publish(about: dict[str, Any], config: dict[str, Any], results: Path, root: 
     """
     results = with_missed(results, scratch)
     write_json(results / "benchmarks.json", benchmarks_json(about, results))
-    settings = {**config, "repo": str(root), "results_dir": str(results), "html_dir": str(out), "benchmark_dir": str(root / "asv_bench" / "benchmarks"), "env_dir": str(scratch / "env")}
+    named = git("for-each-ref", "--format=%(refname:short)", "refs/heads", root=root).split()
+    branches = [b for b in config["branches"] if b in named] or ["HEAD"]  # a runner has what it checked out, and no branch
+    settings = {**config, "branches": branches, "repo": str(root), "results_dir": str(results), "html_dir": str(out), "benchmark_dir": str(root / "asv_bench" / "benchmarks"), "env_dir": str(scratch / "env")}
     path = scratch / "asv.conf.json"
     path.write_text(json.dumps(settings), "utf-8")
     ran = subprocess.run([sys.executable, "-m", "asv", "--config", str(path), "publish", "--no-pull"], capture_output=True, text=True, cwd=scratch)
