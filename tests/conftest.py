@@ -13,6 +13,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+# Before NumPy is imported: a worker per core and a thread per core in each of them wait for one another, spinning.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
