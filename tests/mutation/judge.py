@@ -268,7 +268,7 @@ def plan_of(fault: Fault, known: Concerns, before: str) -> tuple[Iterable[Case],
     if not kernel and fault.layer != "core":
         commands += [[str(path)] for path in sorted(Path("tests").glob(f"*/test_{Path(fault.path).stem}.py"))]
     if fault.family in _DRAWN and fault.layer != "kernel (numba)":
-        commands.append(["tests/backend/test_shapes_hypothesis.py", "-k", _DRAWN[fault.family]])
+        commands.append(["tests/backend/test_shapes_hypothesis.py", "-m", "", "-k", _DRAWN[fault.family]])  # and the examples marked slow
     return checks, commands, ""
 
 
