@@ -116,7 +116,11 @@ def prepare(config: TrainConfig, sets: Sets, model: nn.Module | None, task: Task
             f"settings: augment, mixup and cutmix change images and labels, but {train.name} has targets of its own that would "
             "have to change with them; leave these settings out"
         )
-    normalisation = measure_normalisation(train.images)
+    if model is None and config.pretrained:  # weights are at home on images prepared as theirs were
+        known = models.describe(config.model, config.pretrained)
+        normalisation = Normalisation(known.mean, known.std)
+    else:
+        normalisation = measure_normalisation(train.images)
     if config.drop_last and config.batch_size > len(train):
         raise SettingError(
             f"settings: batch_size is {config.batch_size} but {train.name} has {len(train)} training images and drop_last "

@@ -53,6 +53,9 @@ def test_a_run_starts_from_them(tmp_path):
     got = nn.params(result.model)
     for name in ("conv1.weight", "layer3.2.conv2.weight"):
         np.testing.assert_allclose(pnn.to_numpy(got[name]), trained[name], atol=1e-7)
+    _, info = pnn.train.read_model(result.folder)
+    known = models.describe("resnet20", "cifar10")
+    assert (info.normalisation.mean, info.normalisation.std) == (known.mean, known.std), "noise is prepared as CIFAR-10 was"
 
 
 @pytest.mark.slow

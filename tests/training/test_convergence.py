@@ -116,6 +116,13 @@ LONG = {
     "allconv": Case(models.AllConv, 450, 5e-3, 0.97, 0.15),
     "resnet8": Case(partial(models.ResNet, depth=8), 450, 5e-3, 0.97, 0.15),
     "vit": Case(partial(models.VisionTransformer, patch=2, dim=48, depth=3, heads=3), 500, 3e-3, 0.93, 0.3),
+    "resnet_imagenet": Case(partial(models.ImageNetResNet, depth=18), 150, 1e-3, 0.9, 0.5),
+    "vgg11": Case(models.VGG11, 200, 1e-3, 0.9, 0.5),
+    "mobilenet_v2": Case(models.MobileNetV2, 400, 3e-3, 0.9, 0.5),
+    "convmixer": Case(partial(models.ConvMixer, dim=32, depth=3), 450, 5e-3, 0.9, 0.5),
+    "convnext": Case(partial(models.ConvNeXt, layer_scale=0.1), 200, 2e-3, 0.9, 0.5),
+    "mixer": Case(partial(models.MLPMixer, dim=32, depth=3), 600, 3e-3, 0.9, 0.5),
+    "speedrun": Case(partial(models.SpeedRun, widths=(16, 32, 32)), 300, 5e-3, 0.9, 2.0, 2),
 }
 
 
