@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from portable_nn.train.compare import differing, read_runs
 from portable_nn.train.lr_find import find_lr, judge
 from portable_nn.train.pages import png
 from portable_nn.train.pages.chart import Series, chart, smooth, ticks
-from portable_nn.train.pages.run import write_page
+from portable_nn.train.pages.run import _mistakes, write_page
 from portable_nn.train.progress import Silent
+from portable_nn.train.report import Predictions
 from portable_nn.train.sweep import plan, read_plan, run_sweep
 
 VOID = {"meta", "img"}
@@ -94,6 +96,13 @@ def test_the_page_of_a_run_holds_everything(runs):
     wrong, _ = read(runs / "b" / "report.html")
     assert "taken for" in wrong or "every test image was predicted right" in wrong
     assert "Augmentation" not in wrong
+
+
+def test_mistakes_whose_pictures_were_not_kept_are_counted():
+    labels, none = np.array([0, 1, 1]), np.empty(0, np.int64)
+    found = Predictions(labels, np.array([0, 0, 1]), np.ones(3), ("a", "b"), "test", none, np.empty((0, 1, 8, 8), np.uint8))
+    assert "1 of 3 test images are wrong; no pictures of them were kept" in _mistakes(found)
+    assert "every test image was predicted right" in _mistakes(replace(found, predictions=labels))
 
 
 def test_report_is_written_again_and_of_runs_that_did_not_end(runs, tmp_path, capsys):

@@ -166,8 +166,10 @@ def _mistakes(found: Predictions) -> str:
         picture = png.tag(png.shown(image), f"image {index}: {told}, is {found.classes[true]}")
         tiles.append(f"<figure>{picture}<figcaption>{escape(told)}, is <b>{escape(found.classes[true])}</b></figcaption></figure>")
     wrong = int((found.labels != found.predictions).sum())
-    if not tiles:
+    if not wrong:
         return f'<p class="soft">There is none: every {found.part} image was predicted right.</p>'
+    if not tiles:
+        return f'<p class="soft">{wrong} of {len(found.labels)} {found.part} images are wrong; no pictures of them were kept.</p>'
     return f'<p class="soft">{wrong} of {len(found.labels)} {found.part} images are wrong; the surest {len(tiles)} are shown.</p><div class="tiles">{"".join(tiles)}</div>'
 
 
