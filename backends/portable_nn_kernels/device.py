@@ -83,7 +83,7 @@ class DeviceBackend(Backend):
         precision = get_float32_matmul_precision()
         profile = self.profile if self.profile.float32_matmul == precision else replace(self.profile, float32_matmul=precision)
         if isinstance(op, Fused):
-            return plan_fused(op, call, profile, self._planned_alone)
+            return plan_fused(op, call, profile, self.plan)
         if op.expression is not None:
             return elementwise.plan(op, call, profile)
         rule = RULES.get(op.name)
@@ -91,24 +91,23 @@ class DeviceBackend(Backend):
             raise NoKernel(f"{op.name}: backend {self.name} has no kernel for it")
         return rule(call, profile)
 
-    def _planned_alone(self, op: Op, call: Call) -> Plan:
-        return DeviceBackend.plan(self, op, call)  # not a subclass's, which notes whose launches come next
-
     def ends_in_mapping(self, op: Op, call: Call) -> bool:
         """Tell whether elementwise calls on the first output can be computed where the call stores it."""
-        return ends_in_mapping(self._planned_alone(op, call)) is not None
+        return ends_in_mapping(self.plan(op, call)) is not None
 
-    def lower(self, op: Op | Fused, call: Call, fixed: bool = False, in_place: bool = False) -> tuple[Plan, list[Any]]:
-        """Plan the call and bind its launches; `fixed` for a replay (see `bind_fixed`).
-
-        `in_place`: an output lies where an operand does, so kernels must not be promised that they do not overlap.
-        """
+    def lower(self, op: Op | Fused, call: Call, in_place: bool = False) -> Plan:
+        """Plan the call; `in_place`: an output lies where an operand does, so kernels must not be promised that they do not overlap."""
         plan = self.plan(op, call)
         if in_place:
             plan = replace(plan, launches=tuple(replace(x, defines=(("PNN_IN_PLACE", 1), *x.defines)) for x in plan.launches))
+        return plan
+
+    def bind_plan(self, op: Op | Fused, call: Call, plan: Plan, fixed: bool = False) -> list[Any]:
+        """Bind the launches of a planned call; `fixed` for a replay (see `bind_fixed`)."""
+        del op
         n_in, n_out = len(call.inputs), len(call.outputs)
         bind = self.bind_fixed if fixed else self.bind
-        return plan, [bind(launch, slots_of(launch, n_in, n_out)) for launch in plan.launches]
+        return [bind(launch, slots_of(launch, n_in, n_out)) for launch in plan.launches]
 
     def prepare(self, op: Op, call: Call) -> Prepared:
         """Plan the call, bind its launches, and return what allocates and launches."""
@@ -116,7 +115,8 @@ class DeviceBackend(Backend):
             strides_offset = op.view(call)
             if strides_offset is not None:
                 return self._view(call, *strides_offset)
-        plan, bound = self.lower(op, call)
+        plan = self.lower(op, call)
+        bound = self.bind_plan(op, call, plan)
         n_out = len(call.outputs)
         allocate, outputs, scratch = self.allocate, call.outputs, plan.scratch
         if len(bound) == 1 and not scratch and n_out == 1:

@@ -85,15 +85,11 @@ class Rehearsal(DeviceBackend):
         """Return a view."""
         return DeviceArray(x.storage, spec, x.offset + offset, self)
 
-    def plan(self, op: Op | Fused, call: Call) -> Plan:
-        """Return the launches of `call`, and remember whose they are."""
+    def bind_plan(self, op: Op | Fused, call: Call, plan: Plan, fixed: bool = False) -> list[Any]:
+        """Bind what pretends to run, remembering whose it is."""
         self._planned = call
-        return super().plan(op, call)
-
-    def lower(self, op: Op | Fused, call: Call, fixed: bool = False, in_place: bool = False) -> tuple[Plan, list[Any]]:
-        """Plan, and bind what pretends to run."""
         try:
-            return super().lower(op, call, fixed, in_place)
+            return super().bind_plan(op, call, plan, fixed)
         finally:
             self._planned = None  # what is bound outside a call (writes into arrays) has none
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from portable_nn.core.dtypes import uint8
 from portable_nn.core.elementwise import is_dense
 from portable_nn.core.errors import StaleArray
-from portable_nn.core.program import Fixed, Given, Program, Slot
+from portable_nn.core.program import Fixed, Given, Program, Slot, Step
 from portable_nn.core.spec import Spec
 
 from .launch import In, Launch, Out, Plan, Ref, slots_of
@@ -74,6 +74,7 @@ class PlannedReplay:
         self._states = _place_states(program)
         self._lower()
         self._classify()
+        self._bind()
         self._allocate()
         self._fill()
         self.run = backend.launcher(self.launches)
@@ -84,24 +85,30 @@ class PlannedReplay:
     # -- making -----------------------------------------------------------------------------------------------------
 
     def _lower(self) -> None:
-        """Plan and bind every step; the copies at the end are steps without an op."""
+        """Plan every step."""
         backend, program = self.backend, self.program
-        self._work: list[tuple[tuple[Any, ...], tuple[int, ...], Plan, list[Any], str]] = []
+        self._work: list[tuple[tuple[Any, ...], tuple[int, ...], Plan, Step | None]] = []  # the copies at the end are no steps
         kept = [s for s in program.steps if not s.view]
         program.steps = kept
         for step in kept:
             in_place = not {program.base(x) for x in step.reads()}.isdisjoint(program.base(x) for x in step.outputs)
-            plan, bound = backend.lower(step.op, step.call, fixed=True, in_place=in_place)
-            self._work.append((step.inputs, step.outputs, plan, bound, step.op.name))
+            self._work.append((step.inputs, step.outputs, backend.lower(step.op, step.call, in_place), step))
 
     def _copy(self, source: int, target: int) -> None:
         """Add a copy between two slots of one shape."""
         slots = self.program.slots
-        if not slots[source].spec.size:
-            return
-        launch = copy_launch(slots[source].spec, In(0), slots[target].spec, Out(0), self.backend.profile)
-        bound = self.backend.bind_fixed(launch, [0 if arg == In(0) else 1 if arg == Out(0) else None for arg in launch.args])
-        self._work.append(((source,), (target,), Plan((launch,)), [bound], "copy"))
+        if slots[source].spec.size:
+            launch = copy_launch(slots[source].spec, In(0), slots[target].spec, Out(0), self.backend.profile)
+            self._work.append(((source,), (target,), Plan((launch,)), None))
+
+    def _bind(self) -> None:
+        """Build all programs together, which may take less time than one after another, and bind every launch."""
+        backend = self.backend
+        backend.build([launch for _, _, plan, _ in self._work for launch in plan.launches])
+        self._bound = [
+            backend.bind_plan(step.op, step.call, plan, fixed=True) if step else [backend.bind_fixed(x, slots_of(x, 1, 1)) for x in plan.launches]
+            for _, _, plan, step in self._work
+        ]
 
     def _classify(self) -> None:
         """Decide of what kind the memory of every slot is, and copy what must leave its place."""
@@ -139,14 +146,14 @@ class PlannedReplay:
         elsewhere = {*self._state_bases, *self._input_bases, *program.constants, *self._result_bases}
         blocks: dict[int, Block] = {}
         scratch: list[list[Block]] = []
-        for at, (inputs, outputs, plan, _, _) in enumerate(self._work):
+        for at, (inputs, outputs, plan, _) in enumerate(self._work):
             for slot in (*(x for x in inputs if type(x) is int), *outputs):
                 base = program.base(slot)
                 if base not in elsewhere:
                     block = blocks.setdefault(base, Block(program.slots[base].spec.nbytes, at, at))
                     block.last = at
             scratch.append([Block(spec.nbytes, at, at) for spec in plan.scratch])
-        self._kept = [self._packed_scratch(inputs, plan) for inputs, _, plan, _, _ in self._work]
+        self._kept = [self._packed_scratch(inputs, plan) for inputs, _, plan, _ in self._work]
         every = [*blocks.values(), *(b for row, kept in zip(scratch, self._kept, strict=True) for i, b in enumerate(row) if i not in kept)]
         self.arena_bytes = place(every)
         self.alive_bytes, self.separate_bytes = alive(every), sum(rounded(b.nbytes) for b in every)
@@ -193,7 +200,8 @@ class PlannedReplay:
         self._changes: list[tuple[list[Any], int, int]] = []  # (given, position, slot)
         self._numbers: list[tuple[list[Any], int, int]] = []  # (given, position, index of the number)
         moving: set[int] = set()
-        for (inputs, outputs, plan, bound, op), scratch, kept in zip(self._work, self._scratch, self._kept, strict=True):
+        for (inputs, outputs, plan, step), every, scratch, kept in zip(self._work, self._bound, self._scratch, self._kept, strict=True):
+            op = step.op.name if step else "copy"
             given: list[Any] = []
             changing: set[int] = set()
             for x in (*inputs, *outputs):
@@ -211,7 +219,7 @@ class PlannedReplay:
                     given.append(x.value if isinstance(x, Fixed) else None)
             given += scratch
             specs = [program.slots[x].spec if type(x) is int else None for x in (*inputs, *outputs)] + list(plan.scratch)
-            for launch, made in zip(plan.launches, bound, strict=True):
+            for launch, made in zip(plan.launches, every, strict=True):
                 used = {slot for slot in slots_of(launch, len(inputs), len(outputs)) if slot is not None}
                 nbytes = sum(spec.nbytes for spec in (specs[slot] for slot in used) if spec is not None)
                 once = any(launch is packing for packing in kept.values())

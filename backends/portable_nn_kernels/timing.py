@@ -57,18 +57,13 @@ class TimedBackend(DeviceBackend):
 
     _planned = _NO_OP
 
-    def plan(self, op: Op | Fused, call: Call) -> Plan:
-        """Return the launches of `call`; remember whose they are."""
-        plan = super().plan(op, call)
+    def bind_plan(self, op: Op | Fused, call: Call, plan: Plan, fixed: bool = False) -> list[Any]:
+        """Bind the launches of a planned call, remembering whose they are."""
         specs = (*call.inputs, *call.outputs, *plan.scratch)
         operations = op.flops(call) if op.flops else call.outputs[0].size
         self._planned = (op.name, tuple(s.nbytes if isinstance(s, Spec) else 0 for s in specs), int(operations))
-        return plan
-
-    def lower(self, op: Op | Fused, call: Call, fixed: bool = False, in_place: bool = False) -> tuple[Plan, list[Any]]:
-        """Plan and bind."""
         try:
-            return super().lower(op, call, fixed, in_place)
+            return super().bind_plan(op, call, plan, fixed)
         finally:
             self._planned = _NO_OP  # what is bound outside a call (writes into arrays) has no op
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,9 @@ from portable_nn_kernels.source import program_text
 
 from .devices import Found
 from .files import cache_folder, write_whole
+from .helpers import share
+
+Key = tuple[str, tuple[tuple[str, Define], ...]]  # source, defines
 
 _DIGEST = 32
 _SWITCHES = ("PYOPENCL_BUILD_OPTIONS", "CL_CONFIG_", "POCL_")
@@ -57,7 +60,7 @@ class Programs:
     def __init__(self, context: Any, found: Found, float64: bool, more: Sequence[str] = ()) -> None:
         device = found.device
         self._context, self._found, self._device = context, found, device
-        self._kept: dict[tuple[str, tuple[tuple[str, Define], ...]], Any] = {}
+        self._kept: dict[Key, Any] = {}
         self._first: tuple[tuple[str, Define], ...] = (("PNN_F64", 1),) if float64 else ()
         self.options = ["-cl-std=CL1.2", *more]
         if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
@@ -85,12 +88,37 @@ class Programs:
 
     def build(self, launches: Collection[Launch]) -> None:
         """Compile the programs of `launches` that are not there yet, on every core."""
-        missing = [launch for launch in launches if (launch.source, launch.defines) not in self._kept]
-        with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        missing = {(x.source, x.defines): x for x in launches if (x.source, x.defines) not in self._kept and 0 not in x.groups}
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", cl.CompilerWarning)  # here: the filters are shared by all threads
-            made = list(pool.map(self._compiled, missing))
-        for launch, program in zip(missing, made, strict=True):
-            self._kept[launch.source, launch.defines] = program
+            if self._found.kind == "cpu":
+                self._share(missing)
+            else:
+                with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+                    self._kept |= zip(missing, pool.map(self._compiled, missing.values()), strict=True)
+
+    def _share(self, missing: Mapping[Key, Launch]) -> None:
+        """Read programs from disk; compile the others with the help of other processes."""
+        texts: list[tuple[str, Key]] = []
+        for key, launch in missing.items():
+            text, path = self._text(launch)
+            program = self._load(path)
+            if program is None:
+                texts.append((text, key))
+            else:
+                self._kept[key] = program
+        texts.sort(key=lambda x: -len(x[0]))  # the longest begin
+
+        def here(number: int) -> None:
+            key = texts[number][1]
+            self._kept[key] = self._compiled(missing[key])
+
+        for number, binary in share(self._found, self.options, [text for text, _ in texts], here).items():
+            key = texts[number][1]
+            self._keep(self._text(missing[key])[1], binary)
+            program = self._of_binary(binary)
+            self._kept[key] = self._compiled(missing[key]) if program is None else program
+            self.built += program is not None
 
     def _program(self, launch: Launch) -> Any:
         with warnings.catch_warnings():
@@ -98,22 +126,27 @@ class Programs:
             warnings.simplefilter("ignore", cl.CompilerWarning)
             return self._compiled(launch)
 
-    def _compiled(self, launch: Launch) -> Any:
+    def _text(self, launch: Launch) -> tuple[str, Path]:
+        """Return what the compiler is given, and where the binary is kept."""
         text = program_text(launch.source, (*self._first, *launch.defines), "opencl")
         digest = hashlib.sha256(f"{self._salt}\n{text}".encode()).hexdigest()
-        path = cache_folder() / f"{digest}.bin"
+        return text, cache_folder() / f"{digest}.bin"
+
+    def _compiled(self, launch: Launch) -> Any:
+        text, path = self._text(launch)
         program = self._load(path)
         if program is not None:
-            self.loaded += 1
             return program
         try:
             program = cl.Program(self._context, text).build(self.options, cache_dir=False)
         except cl.Error as error:
             raise BackendError(self._refusal(launch, str(error))) from error
         self.built += 1
-        binary = program.get_info(cl.program_info.BINARIES)[0]
-        write_whole(path, hashlib.sha256(binary).digest() + binary)
+        self._keep(path, program.get_info(cl.program_info.BINARIES)[0])
         return program
+
+    def _keep(self, path: Path, binary: bytes) -> None:
+        write_whole(path, hashlib.sha256(binary).digest() + binary)
 
     def _load(self, path: Path) -> Any:
         """Return the program kept in `path`, or None. Drivers may crash on damaged binaries, so a digest guards them."""
@@ -124,6 +157,11 @@ class Programs:
         digest, binary = kept[:_DIGEST], kept[_DIGEST:]
         if hashlib.sha256(binary).digest() != digest:
             return None
+        program = self._of_binary(binary)
+        self.loaded += program is not None
+        return program
+
+    def _of_binary(self, binary: bytes) -> Any:
         try:
             return cl.Program(self._context, [self._device], [binary]).build(self.options)
         except cl.Error:  # the driver wants the text again

@@ -131,7 +131,7 @@ class Run:
         self.images = 0  # trained on in this process
         self.clock: tuple[float, int, float] | None = None  # seconds, images, waited after the first step here, which built programs
         self.good = (parts.state, position)  # where the last loss that was read was finite
-        self.stepper = Stepper(self.take_step, config.capture, position.step, progress.note)
+        self.stepper = Stepper(self.take_step, config.capture, self.not_captured)
         self.stopping: str | None = None
         self.rows = read_metrics(folder)  # what the metrics hold; every row written is added
 
@@ -170,7 +170,7 @@ class Run:
         try:
             self.tell("begin")
             if self.position.epoch < epochs:
-                self.warm_up()
+                self.warm_up(steps=not self.stepper.captured)
             for epoch in range(self.position.epoch, epochs):
                 self.train_epoch(epoch)
                 self.save(Position(self.state.step, epoch, per_epoch, self.seconds))
@@ -211,15 +211,22 @@ class Run:
             return train_step(state, self.parts.optimizer, *batches[0], **common)
         return accumulated_step(state, self.parts.optimizer, batches, **common)
 
-    def warm_up(self) -> None:
-        """Let the backend compile what a step launches, on every core: the first loss comes sooner."""
+    def warm_up(self, steps: bool = True) -> None:
+        """Let the backend compile what steps taken call by call launch, on every core; what augments batches alone, where they are captured."""
 
         def step(state: TrainState, images: Any, labels: Any, key: Any) -> None:
-            self.take_step(state, [self.parts.augmented(images, labels, 0)], self.config.lr, key)
+            batches = [self.parts.augmented(images, labels, 0)]
+            if steps:
+                self.take_step(state, batches, self.config.lr, key)
 
         batch = next(iter(self.parts.train.epoch(0, 0)))
         with suppress(BackendError):  # a step that looks at values has none to look at here: its programs are compiled as it goes
             self.backend.warm_up(step, self.state, asarray(batch.images), asarray(batch.labels), self.key)
+
+    def not_captured(self, why: str) -> None:
+        """Say that steps are taken call by call, and get ready for it."""
+        self.progress.note(why)
+        self.warm_up()
 
     def groups(self, epoch: int, start: int) -> Generator[tuple[int, list[Any]]]:
         """Give the batches of each step of an epoch, with the number of batches behind it."""

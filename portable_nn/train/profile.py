@@ -129,7 +129,7 @@ def profile_training(config: TrainConfig | None = None, *, steps: int = 10, **se
         group = next(run.groups(0, 0))[1]
         found = [profile_steps(backend, run.state, run.next_of(group), steps=steps)]
         if config.capture:
-            stepper = Stepper(run.take_step, True, 0, lambda text: None)
+            stepper = Stepper(run.take_step, True, lambda text: None)
             took = _captured(run, stepper, group)
             with suppress(_NotCaptured):
                 found.append(profile_steps(backend, parts.state, took, steps=steps, captured=lambda: stepper.captured))

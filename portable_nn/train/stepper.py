@@ -18,11 +18,7 @@ Step = Callable[[TrainState, list[tuple[Array, Any]], float, Array], tuple[Train
 
 
 class Stepper:
-    """Calls a step, captured from the second on if that was asked for and is possible.
-
-    The first step of a run is taken call by call: its kernels are compiled beforehand (`warm_up`), those of a captured step are
-    others, and the first loss should not wait for both. A run that goes on is captured at once: a captured step may add in
-    another order (see docs/capture.md), and step n is to be computed in one way whether the run was stopped before it or not.
+    """Calls a step, captured if that was asked for and is possible.
 
     A captured step takes the memory of the state it is given (see `portable_nn.capture`): only the state that came out of
     the last call can be used, or one that `kept` copied.
@@ -32,14 +28,12 @@ class Stepper:
     step : callable
     captured : bool
         Whether to try.
-    taken : int
-        Steps that the run has taken before.
     say : callable
-        Told, in words, why a step cannot be captured.
+        Told, in words, why a step cannot be captured, before it is taken call by call.
     """
 
-    def __init__(self, step: Step, captured: bool, taken: int, say: Callable[[str], None]) -> None:
-        self._step, self._say, self._taken = step, say, taken > 0
+    def __init__(self, step: Step, captured: bool, say: Callable[[str], None]) -> None:
+        self._step, self._say = step, say
         self._captured: Any = capture(step, donate="state") if captured else None
 
     @property
@@ -49,14 +43,13 @@ class Stepper:
 
     def __call__(self, state: TrainState, batches: list[tuple[Array, Any]], lr: float, key: Array) -> tuple[TrainState, Array, Any]:
         """Take one step; return the next state, the loss, and what the model gave for the last batch."""
-        if self._captured is not None and self._taken:
+        if self._captured is not None:
             try:
                 made: tuple[TrainState, Array, Any] = self._captured(state, batches, lr, key)
                 return made
             except CaptureError as error:  # raised before anything is launched: the state is as it was
                 self._captured = None
                 self._say(f"steps are not captured, which makes them slower (--no-capture says it beforehand): {error}")
-        self._taken = True
         return self._step(state, batches, lr, key)
 
     def kept(self, state: TrainState) -> TrainState:

@@ -60,6 +60,7 @@ def write_details(run: Run) -> float | None:
     """Write `profile.json`, and `augmented.npz` where training images are changed; return the part of a step that augmentation takes."""
     group = next(run.groups(0, 0))[1]
     state = run.state
+    run.warm_up()
     found = profile_steps(run.backend, state, run.next_of(group), warm_up=0, timed=False)
     run.state = state
     write_json(run.folder / PROFILE, described(found))

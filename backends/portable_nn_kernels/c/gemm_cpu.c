@@ -98,33 +98,40 @@ KERNEL(pnn_gemm_panels, 1, 1, 1)(GEMM_ARGS, i64 b_panel, i64 b_end, i64 tiles, i
                     }
                 }
             }
-            const int last = k1 >= k_last;
+            const int last = k1 >= k_last, bias_here = has_bias && last;
+            i64 quick = 0; /* columns stored by vectors */
+#if WHOLE_STORE /* TC is its own compute type, and an epilogue takes whole vectors */
+            if (c_col == 1 && (!bias_here || bias_col == 1 || bias_col == 0)) quick = cols / VW * VW;
 #pragma unroll
             for (int r = 0; r < MR; ++r) {
                 if (i0 + r < m) {
-                    GLOBAL TYPE(TC)* out = c + (i0 + r) * c_row + j0 * c_col;
-                    const int bias_here = has_bias && last;
+                    GLOBAL TYPE(TC)* out = c + (i0 + r) * c_row + j0;
                     GLOBAL const TYPE(TBIAS)* shift = bias + (i0 + r) * bias_row + j0 * bias_col;
 #pragma unroll
                     for (int j = 0; j < NV; ++j) {
-                        VEC v = acc[r * NV + j];
-#if WHOLE_STORE /* TC is its own compute type, and an epilogue takes whole vectors */
-                        if (c_col == 1 && (j + 1) * VW <= cols && (!bias_here || bias_col == 1 || bias_col == 0)) {
+                        if ((j + 1) * VW <= quick) {
+                            VEC v = acc[r * NV + j];
                             if (k0 > k_first) v += CAT(vload, VW)(j, out);
                             if (bias_here && bias_col == 1) v += VLOAD(TBIAS, shift, j * VW);
                             if (bias_here && bias_col == 0) v += (VEC)((REAL)LOAD(TBIAS, shift, 0));
                             CAT(vstore, VW)(last ? VEPILOGUE(v) : v, j, out);
-                            continue;
                         }
+                    }
+                }
+            }
 #endif
-                        REAL lane[VW];
-                        CAT(vstore, VW)(v, 0, lane);
-                        for (i64 l = j * VW; l < cols && l < (j + 1) * VW; ++l) {
-                            REAL sum = lane[l - j * VW];
-                            if (k0 > k_first) sum += LOAD(TC, out, l * c_col);
-                            if (bias_here) sum += LOAD(TBIAS, shift, l * bias_col);
-                            STORE(TC, out, l * c_col, last ? EPILOGUE(sum) : sum);
-                        }
+            if (quick < cols) { /* a loop, not unrolled: code of its own for each sum took the compiler half a second */
+                REAL sums[MR * NR];
+#pragma unroll
+                for (int i = 0; i < MR * NV; ++i) CAT(vstore, VW)(acc[i], i, sums);
+                for (i64 r = 0; r < MR && i0 + r < m; ++r) {
+                    GLOBAL TYPE(TC)* out = c + (i0 + r) * c_row + j0 * c_col;
+                    GLOBAL const TYPE(TBIAS)* shift = bias + (i0 + r) * bias_row + j0 * bias_col;
+                    for (i64 l = quick; l < cols; ++l) {
+                        REAL sum = sums[r * NR + l];
+                        if (k0 > k_first) sum += LOAD(TC, out, l * c_col);
+                        if (bias_here) sum += LOAD(TBIAS, shift, l * bias_col);
+                        STORE(TC, out, l * c_col, last ? EPILOGUE(sum) : sum);
                     }
                 }
             }
