@@ -2,7 +2,7 @@
 
     python asv_bench/nets_against_pytorch.py                       # everything, on the opencl backend
     python asv_bench/nets_against_pytorch.py --only resnet20_b32   # the rows whose name contains this
-    python asv_bench/nets_against_pytorch.py --memory              # peak resident memory of a ResNet-20 step, batch 128
+    python asv_bench/nets_against_pytorch.py --memory              # peak resident memory of ResNet-20, batch 128, once programs are compiled
     python asv_bench/nets_against_pytorch.py --kernels resnet20_b32  # our launches of one step, by device time (the best of 7)
 
 Every library runs in a process of its own and they take turns, so that neither's waiting threads take the other's cores.
@@ -314,6 +314,7 @@ def main() -> None:
         kernels(options.kernels, options.backend)
     elif options.memory:
         for name in [n for n in WORKS if (options.only or "train_resnet20_b128") in n]:
+            Peer("ours", name, options.backend).close()  # programs compiled in the process that is measured would count
             for peer in PEERS:
                 process = Peer(peer, name, options.backend)
                 process.ask("3")

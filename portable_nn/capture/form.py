@@ -52,6 +52,10 @@ class Leaves:
             return (kind, *[self._walk(v) for v in x])
         if x is None:
             return None
+        if tree.is_node(kind):
+            children = x.tree_children()
+            settings = {k: v for k, v in vars(x).items() if k not in children} if hasattr(x, "__dict__") else {}
+            return (kind, _frozen(settings), tuple(children), *[self._walk(v) for v in children.values()])
         if hasattr(x, "dtype") and hasattr(x, "shape"):
             if kind is Traced:
                 raise CaptureError("capture: a traced array was given or returned; capture the function that opens the tape")
@@ -61,10 +65,6 @@ class Leaves:
         if isinstance(x, list | tuple | dict):  # subclasses: named tuples, ordered dicts
             branches = list(x.values()) if isinstance(x, dict) else list(x)
             return (kind, tuple(x) if isinstance(x, dict) else len(x), *[self._walk(v) for v in branches])
-        if isinstance(x, tree.Node):
-            children = x.tree_children()
-            settings = {k: v for k, v in vars(x).items() if k not in children} if hasattr(x, "__dict__") else {}
-            return (kind, _frozen(settings), tuple(children), *[self._walk(v) for v in children.values()])
         return (kind, _frozen(x))
 
 
@@ -116,7 +116,7 @@ def rebuilder(x: Any, array: Callable[[Any], int], number: Callable[[Any], int])
         if isinstance(x, dict):
             items = [(k, make(v)) for k, v in x.items()]
             return lambda arrays, numbers: _updated(x, {k: f(arrays, numbers) for k, f in items})
-        if isinstance(x, tree.Node):
+        if tree.is_node(type(x)):
             branches = [(k, make(v)) for k, v in x.tree_children().items()]
             return lambda arrays, numbers: x.tree_rebuild({k: f(arrays, numbers) for k, f in branches})
         return lambda arrays, numbers: x
@@ -143,7 +143,7 @@ def restored(x: Any, arrays: Sequence[Any], numbers: Sequence[Any]) -> Any:
             return _updated(x, {k: walk(v) for k, v in x.items()})
         if isinstance(x, tuple):
             return type(x)(*[walk(v) for v in x])
-        if isinstance(x, tree.Node):
+        if tree.is_node(type(x)):
             return x.tree_rebuild({k: walk(v) for k, v in x.tree_children().items()})
         return x
 

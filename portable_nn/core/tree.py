@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 from .errors import ArgumentError
@@ -21,6 +22,12 @@ class Node(Protocol):
         ...
 
 
+@cache
+def is_node(kind: type) -> bool:
+    """Tell whether objects of a class are branches. `isinstance` of a protocol looks at every name each time: some 10 us."""
+    return issubclass(kind, Node)
+
+
 def _branches(tree: Any) -> dict[str, Any] | None:
     if tree is None:
         return {}
@@ -28,7 +35,7 @@ def _branches(tree: Any) -> dict[str, Any] | None:
         return {str(key): value for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return {str(i): value for i, value in enumerate(tree)}
-    return tree.tree_children() if isinstance(tree, Node) else None
+    return tree.tree_children() if is_node(type(tree)) else None
 
 
 def _rebuild(tree: Any, children: dict[str, Any]) -> Any:
