@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 from mutation import report
 from mutation.c_faults import c_faults
 from mutation.choice import generated, listed, spread
+from mutation.closed import closes
 from mutation.concern import Case, Concerns
 from mutation.fault import FAMILIES, LAYERS, Fault, family_of, made, named
 from mutation.python_faults import parses, python_faults
@@ -130,6 +132,18 @@ def test_results_are_those_of_the_page():
     alive = {e["id"] for e in counted if e["outcome"] == "survived"}
     assert alive == set(report.survivors()), "survivors.toml gives the reason of each survivor, and of nothing else"
     assert report.page(results) == report.PAGE.read_text(), "run `python -m mutation --page`"
+
+
+def test_what_closes_a_hole_is_there():
+    """A check that was renamed or dropped would be missed only when its fault is planted again."""
+    caught = {e["id"] for e in report.read()["faults"] if e["outcome"] == "caught"}
+    for entry in tomllib.loads((report.HERE / "closed.toml").read_text())["fault"]:
+        assert entry["id"] in caught
+        found = closes(entry["id"])
+        if isinstance(found, str):
+            path, _, name = found.partition("::")
+            assert f"def {name.partition('[')[0]}(" in (ROOT / path).read_text()
+    assert closes("no such fault") is None
 
 
 def test_results_are_lines(tmp_path):
