@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 from .errors import ArgumentError
@@ -22,10 +21,15 @@ class Node(Protocol):
         ...
 
 
-@cache
+_NODES: dict[type, bool] = {}
+
+
 def is_node(kind: type) -> bool:
     """Tell whether objects of a class are branches. `isinstance` of a protocol looks at every name each time: some 10 us."""
-    return issubclass(kind, Node)
+    found = _NODES.get(kind)
+    if found is None:
+        found = _NODES[kind] = issubclass(kind, Node)
+    return found
 
 
 def _branches(tree: Any) -> dict[str, Any] | None:
