@@ -26,7 +26,7 @@ def join_relu_gradients(program: Program) -> None:
             continue
         g, x, weight, mean, rstd = step.inputs
         mask = made.get(g) if type(g) is int else None
-        if mask is None or program.steps[mask].op.name != "relu_grad" or reads[program.steps[mask].outputs[0]] != [at]:
+        if type(g) is not int or mask is None or program.steps[mask].op.name != "relu_grad" or reads[program.steps[mask].outputs[0]] != [at]:
             continue
         given, y = program.steps[mask].inputs
         norm = _normalised(program, made, y)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from portable_nn.core import dtypes
 from portable_nn.core.dtypes import TAGS
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Const, Define, Launch, Profile, Ref
+from portable_nn_kernels.launch import Arg, Const, Define, Launch, Profile, Ref
 
 _SOURCE = "norm_last_cpu.c"
 _BLOCK = 16 * 1024  # bytes of rows that stay in the nearest cache between two passes
@@ -58,5 +58,5 @@ def grad(
     numbers = (*sizes, parts, _block(x, sizes[1]))
     weight, bias = relu or (None, None)
     masks = (("RELU", 1), ("WEIGHT", int(weight is not None)), ("BIAS", int(bias is not None))) if relu else (("RELU", 0),)
-    args = (*refs, weight or refs[2], bias or refs[2], gbs, gws, *(Const("i64", v) for v in numbers))
+    args: tuple[Arg, ...] = (*refs, weight or refs[2], bias or refs[2], gbs, gws, *(Const("i64", v) for v in numbers))
     return Launch("pnn_norm_last_grad", _SOURCE, (parts,), (1,), args, (("LAST_GRAD", 1), *_tags(x, sizes[1]), ("TG", TAGS[g.dtype]), *masks))
