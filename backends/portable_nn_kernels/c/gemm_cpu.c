@@ -141,13 +141,25 @@ KERNEL(pnn_gemm_panels, 1, 1, 1)(GEMM_ARGS, i64 b_panel, i64 b_end, i64 tiles, i
 #endif
 
 #ifdef GEMM_DOTS
+/* Every second lane, by name: Oclgrind 21.10 ends at v.even of 16 lanes, and compilers make the same shuffle of both. */
+#define EVEN(v) CAT(PNN_EVEN_, VW)(v)
+#define ODD(v) CAT(PNN_ODD_, VW)(v)
+#define PNN_EVEN_2(v) (v).s0
+#define PNN_ODD_2(v) (v).s1
+#define PNN_EVEN_4(v) (v).s0, (v).s2
+#define PNN_ODD_4(v) (v).s1, (v).s3
+#define PNN_EVEN_8(v) PNN_EVEN_4(v), (v).s4, (v).s6
+#define PNN_ODD_8(v) PNN_ODD_4(v), (v).s5, (v).s7
+#define PNN_EVEN_16(v) PNN_EVEN_8(v), (v).s8, (v).sa, (v).sc, (v).se
+#define PNN_ODD_16(v) PNN_ODD_8(v), (v).s9, (v).sb, (v).sd, (v).sf
+
 /* Lane l of the result is the sum of the lanes of v[l]: VW horizontal sums for 4 VW shuffles. Destroys v. */
 DEVICE VEC pnn_gemm_lane_sums(VEC* v) {
 #pragma unroll
     for (int h = VW / 2; h > 0; h /= 2)
 #pragma unroll
         for (int i = 0; i < h; ++i)
-            v[i] = (VEC)(v[2 * i].even + v[2 * i].odd, v[2 * i + 1].even + v[2 * i + 1].odd);
+            v[i] = (VEC)(EVEN(v[2 * i]), EVEN(v[2 * i + 1])) + (VEC)(ODD(v[2 * i]), ODD(v[2 * i + 1]));
     return v[0];
 }
 
