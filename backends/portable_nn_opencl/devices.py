@@ -14,6 +14,10 @@ from portable_nn.core.errors import BackendError
 
 from . import probe, runtimes
 
+KIB = 1024
+# What tiles are laid out for: CPU runtimes allow thousands of work-items, GPUs do not; what has less is refused.
+GROUP_LIMIT, LOCAL_BYTES = 256, 32 * KIB
+
 _KINDS = ("gpu", "accelerator", "cpu", "other")
 
 
@@ -115,6 +119,17 @@ def _of_pyopencl_ctx() -> tuple[Found, ...]:
     return tuple(d for d in found() if d.device in chosen)
 
 
+def too_small(found: Found) -> str:
+    """Return why no kernel for GPUs fits a device; empty where they do."""
+    items, local = found.device.max_work_group_size, found.device.local_mem_size
+    if found.kind == "cpu" or (items >= GROUP_LIMIT and local >= LOCAL_BYTES):
+        return ""
+    return (
+        f"work-groups have at most {items} items and {local // KIB} KiB of local memory; "
+        f"kernels for GPUs need {GROUP_LIMIT} and {LOCAL_BYTES // KIB} KiB: use another device"
+    )
+
+
 def choose(wanted: str | None) -> Found:
     """Return the device to use.
 
@@ -143,13 +158,16 @@ def choose(wanted: str | None) -> Found:
         raise BackendError("no OpenCL platform with a device was found")
     failures = []
     for candidate in candidates:
+        if why := too_small(candidate):
+            failures.append(f"  {candidate}: {why}")
+            continue
         result = probe.passes(candidate)
         if result.ok:
             return candidate
         failures.append(
             f"  {candidate}: {result.reason} (remembered in {probe.path(candidate)}; delete it to try again)"
         )
-    raise BackendError("no OpenCL device passed the build probe:\n" + "\n".join(failures))
+    raise BackendError("no OpenCL device is large enough and passed the build probe:\n" + "\n".join(failures))
 
 
 def info(found: Found, note: str = "") -> DeviceInfo:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from portable_nn_kernels.launch import Profile
 
-from .devices import Found
-
-GROUP_LIMIT = 256  # the library's own: CPU runtimes allow thousands, real GPUs do not
-_KIB = 1024
+from .devices import GROUP_LIMIT, KIB, LOCAL_BYTES, Found
 
 
 def _vendor(found: Found) -> str:
@@ -37,7 +34,7 @@ def profile_of(found: Found) -> Profile:
     """
     device = found.device
     shape = "cpu" if found.kind == "cpu" else "gpu"
-    cap = 48 * _KIB if shape == "gpu" and device.local_mem_size >= 48 * _KIB else 32 * _KIB
+    cap = 48 * KIB if shape == "gpu" and device.local_mem_size >= 48 * KIB else LOCAL_BYTES
     return Profile(
         shape="cpu" if shape == "cpu" else "gpu",
         vendor=_vendor(found),

@@ -235,7 +235,7 @@ RUNGS: dict[str, Rung] = {
         _opencl("opencl-gpu", "the same, GPU-shaped kernels, 16 work-items to a vector", "intel", "gpu", samples=2, dtypes_each=3, width=16),
         _opencl("opencl-gpu-8", "the same, 8 work-items to a vector", "intel", "gpu", samples=1, dtypes_each=1, width=8),
         _opencl("opencl-gpu-32", "the same, 32 work-items to a vector", "intel", "gpu", samples=1, dtypes_each=1, width=32),
-        _opencl("opencl-limits", "the same, as a small GPU: 128 work-items, 16 KiB of local memory, no float64", "intel", "limits", samples=1, dtypes_each=2),
+        _opencl("opencl-limits", "the same, as a small GPU: 256 work-items, 32 KiB of local memory, no float64", "intel", "limits", samples=1, dtypes_each=2),
         _opencl("pocl", "OpenCL text on PoCL, CPU-shaped kernels", "portable", "cpu", samples=1, dtypes_each=2),
         _opencl("pocl-gpu", "OpenCL text on PoCL, GPU-shaped kernels", "portable", "gpu", samples=1, dtypes_each=2),
         Rung("cuda-forward", "b", "CUDA text by g++, threads as fibers in forward order", "cupy", "executed", "g++", "cuda_cpu", _no_fibers, _compiler_version, ("forward",), 1, 3),

@@ -54,7 +54,7 @@ def _opencl_backend(part: str, shape: str) -> Any:
     made = {
         "cpu": replace(seen, shape="cpu", vector=max(seen.vector, 4)),
         "gpu": replace(seen, shape="gpu", vector=1, local_bytes=32 * 1024),
-        "limits": replace(seen, shape="gpu", vector=1, group_limit=128, local_bytes=16 * 1024, float64=False, float16=False),
+        "limits": replace(seen, shape="gpu", vector=1, group_limit=256, local_bytes=32 * 1024, float64=False, float16=False),
     }[shape]
     return OpenCLBackend(device, made)
 
