@@ -129,8 +129,8 @@ def float32(dtypes: Dtypes) -> Dtypes:
 
 
 def first(dtypes: Dtypes) -> Dtypes:
-    """Return the choice of the first sample alone, in float32."""
-    return lambda op, sample: _main(dtypes(op, sample)) if _is_first(op, sample) else ()
+    """Return the choice of the first sample that has any dtypes alone, in float32."""
+    return lambda op, sample: _main(dtypes(op, sample)) if sample is next((s for s in op.samples if dtypes(op, s)), None) else ()
 
 
 def on_first(dtypes: Dtypes, also: tuple[str, ...] | None = None) -> Dtypes:
@@ -156,10 +156,10 @@ def on_first(dtypes: Dtypes, also: tuple[str, ...] | None = None) -> Dtypes:
 
 
 def later(dtypes: Dtypes, every: int = 1) -> Dtypes:
-    """Return the choice of each `every`-th sample but the first, in float32; none of an elementwise op that does not stand for all."""
+    """Return the choice of each `every`-th sample but `first`'s, in float32; none of an elementwise op that does not stand for all."""
 
     def choice(op: Op, sample: Sample) -> tuple[str, ...]:
-        at = next(i for i, known in enumerate(op.samples) if known is sample)
+        at = next((i for i, known in enumerate(s for s in op.samples if dtypes(op, s)) if known is sample), 0)
         return () if at == 0 or at % every or _same_as_others(op) else _main(dtypes(op, sample))
 
     return choice
