@@ -112,12 +112,13 @@ class Check:
 def checks_of(op: Op, backend: Backend, samples: int | None = None) -> list[Check]:
     """Return the checks of an op: its first `samples` samples (all by default) x dtype x direction.
 
-    Where none of these takes float32, the first sample that does comes with them.
+    Where none of these takes float32, the first sample that does comes with them; where none has a gradient, the first that has.
     """
     checks = []
     chosen = list(op.samples[:samples])
-    if not any("float32" in dtypes_of(op, sample) for sample in chosen):
-        chosen += [sample for sample in op.samples if "float32" in dtypes_of(op, sample)][:1]
+    for wanted in (lambda sample: "float32" in dtypes_of(op, sample), lambda sample: gradient_dtypes(op, sample)):
+        if not any(map(wanted, chosen)):
+            chosen += [*filter(wanted, op.samples)][:1]
     for sample in chosen:
         checks += [
             Check(op.name, "forward", dtype, sample.name, partial(check_op, op, sample, dtype, backend))
