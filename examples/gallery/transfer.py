@@ -21,7 +21,7 @@ for part, data, count in (("train", train, 8), ("val", held_out, 20)):
 few, many = pnn.data.load("folder")
 accuracy = {}
 for weights in (None, "cifar10"):
-    result = pnn.train.fit("resnet20", few, many, pretrained=weights, epochs=3, batch_size=8, lr=0.002, out=f"runs/{weights or 'fresh'}")
+    result = pnn.train.fit("resnet20", few, many, pretrained=weights, epochs=3, batch_size=8, lr=0.01, out=f"runs/{weights or 'fresh'}")
     accuracy[weights] = result.valid_accuracy
 print(f"accuracy from {len(few)} images: {100 * accuracy[None]:.1f} % from fresh weights, {100 * accuracy['cifar10']:.1f} % fine-tuned")
 assert accuracy["cifar10"] > accuracy[None]
