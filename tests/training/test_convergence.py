@@ -98,10 +98,7 @@ def reached(case, train, test):
     return float((scores.argmax(1) == test[1]).mean()), float(-logs[np.arange(len(logs)), test[1]].mean()), losses
 
 
-QUICK = ("mlp", "lenet", "resnet", "vit")  # one of each kind of layer; test_pytorch_models has the scores of all
-
-
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SHORT])
+@pytest.mark.parametrize("name", SHORT)
 def test_each_family_learns_digits(name):
     case = SHORT[name]
     accuracy, loss, losses = reached(case, *digits(case.scale))
