@@ -34,7 +34,7 @@ def steps(values: Sequence[float | None], threshold: float = THRESHOLD, window: 
     """
     known = [(at, v) for at, v in enumerate(values) if v is not None and v > 0]
     found: list[tuple[float, int, Step]] = []
-    for place in range(min(2, len(known) - 1), len(known)):
+    for place in range(max(1, min(2, len(known) - 1)), len(known)):
         left = [v for _, v in known[max(0, place - window) : place]]
         right = [v for _, v in known[place : place + window]]
         slower = min(right) > max(left)

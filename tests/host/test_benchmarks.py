@@ -165,6 +165,7 @@ def test_steps() -> None:
     assert 1.2 < found.ratio < 1.4
     assert steps([2.0, 1.0, 1.1, 1.05]) == []  # one value is no side
     assert steps([1.0, 1.02, 1.5])[0].at == 2  # but the newest may be measured again
+    assert steps([1.0]) == steps([]) == steps([None, 1.0]) == []  # nor is there one before the first commit that was measured
     (found,) = steps([None, 2.0, None, 2.1, 1.0, 1.05, None, 0.99])
     assert found.at == 4
     assert found.ratio < 0.6
