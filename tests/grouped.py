@@ -22,7 +22,7 @@ from portable_nn.core.op import Op
 from portable_nn.core.registry import OPS
 from portable_nn.core.samples import Sample
 from portable_nn.testing.cases import FLOATS, seed_of
-from portable_nn.testing.suite import Case, Dtypes
+from portable_nn.testing.suite import Case, Dtypes, gradient_dtypes
 
 # One plan serves all elementwise ops: these stand for them where layouts and dtypes are concerned.
 ELEMENTWISE = ("add", "where", "relu", "gelu_grad", "clamp", "adam_step", "isnan")
@@ -32,6 +32,11 @@ def each(names: Iterable[str], takes: Callable[[Op], object] = lambda op: op.sam
     """Return a parameter (name, op) for each backend's name and each op that has something to check."""
     ops = [OPS[name] for name in sorted(OPS) if takes(OPS[name])]
     return [pytest.param(name, op, id=f"{name}-{op.name}") for name in names for op in ops]
+
+
+def has_gradient(op: Op) -> bool:
+    """Tell whether a gradient of the op can be checked on any sample."""
+    return any(gradient_dtypes(op, sample) for sample in op.samples)
 
 
 def run(cases: Iterable[Case], request: pytest.FixtureRequest) -> None:

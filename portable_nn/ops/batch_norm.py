@@ -33,7 +33,7 @@ def _axes(x: Any) -> tuple[int, ...]:
     return (0, *range(2, x.ndim))
 
 
-def _spread(call: Call) -> int:
+def spread(call: Call) -> int:
     """Return how many elements one channel sums over."""
     x = call.spec(1 if call.op.endswith("grad") else 0)
     return x.size // max(x.shape[1], 1)
@@ -210,7 +210,7 @@ _TRAINED = (
     vjp=_train_vjp,
     saves=("x", "weight", "mean", "rstd"),
     flops=lambda call: 8 * call.outputs[0].size,
-    reduces=_spread,
+    reduces=spread,
     samples=_TRAINED,
     bad=(
         bad("channels", ShapeError, ("bias", "(4,)", "3 channels"), _X, _C, A((4,))),
@@ -293,7 +293,7 @@ _G = A((4, 3, 5, 7))
     out=_train_grad_out,
     outputs=("gx", "gw", "gb"),
     flops=lambda call: 9 * call.outputs[0].size,
-    reduces=_spread,
+    reduces=spread,
     samples=(
         s("affine", _G, _X, _C, A((3,), -0.1, 0.1), _C),
         s("plain", _G, _X, None, A((3,), -0.1, 0.1), _C),

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..core.array import Array
-from ..core.call import Call
 from ..core.errors import ShapeError
 from ..core.op import op
 from ..core.samples import A, bad, bench, s
 from ..core.spec import Spec
-from .batch_norm import train_grad_out, train_grads
+from .batch_norm import spread, train_grad_out, train_grads
 from .norm import per_channel
 
 _X, _C, _M = A((4, 3, 5, 7)), A((3,), 0.5, 1.5), A((3,), -0.1, 0.1)
@@ -23,17 +22,11 @@ def _out(g: Spec, x: Spec, weight: Spec | None, bias: Spec | None, mean: Spec, r
     return train_grad_out("batch_norm_train_relu_grad", g, x, weight, mean, rstd)
 
 
-def _spread(call: Call) -> int:
-    """Return how many elements one channel sums over."""
-    x = call.spec(1)
-    return x.size // max(x.shape[1], 1)
-
-
 @op(
     out=_out,
     outputs=("gx", "gw", "gb"),
     flops=lambda call: 13 * call.outputs[0].size,
-    reduces=_spread,
+    reduces=spread,
     samples=(
         s("affine", _X, _X, _C, _M, _M, _C),
         s("plain", _X, _X, None, None, _M, _C),

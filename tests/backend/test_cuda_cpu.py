@@ -41,10 +41,6 @@ def fibers() -> Backend:
     return cuda_cpu.backend()
 
 
-def has_gradient(op: Op) -> bool:
-    return any(gradient_dtypes(op, sample) for sample in op.samples)
-
-
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("name", "op"), each(NAMES))
 def test_op(name: str, op: Op, fibers: Backend, request: pytest.FixtureRequest) -> None:

@@ -6,16 +6,12 @@ and on every second of the others that needs no more programs (grouped.py).
 
 import pytest
 from conftest import VALUES
-from grouped import Sparing, each, first, later, run
+from grouped import Sparing, each, first, has_gradient, later, run
 
 import portable_nn.ops  # noqa: F401 - fills the registry
 from portable_nn.core import selection
 from portable_nn.core.op import Op
 from portable_nn.testing.suite import gradient_cases, gradient_dtypes
-
-
-def has_gradient(op: Op) -> bool:
-    return any(gradient_dtypes(op, sample) for sample in op.samples)
 
 
 @pytest.mark.parametrize(("name", "op"), each(VALUES, has_gradient))

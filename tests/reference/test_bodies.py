@@ -254,6 +254,28 @@ def test_max_pool_by_hand():
 # -- norms and softmax --------------------------------------------------------------------------------------------
 
 
+def test_gradient_of_batch_norm_and_relu(rng):
+    """Finite differences of relu(batch norm) written out, with x far enough from the corner of the ReLU."""
+    x, w, b, g = rng.normal(size=(4, 3, 5)), rng.uniform(0.5, 1.5, 3), rng.uniform(-0.3, 0.3, 3), rng.normal(size=(4, 3, 5))
+    per = (1, 3, 1)
+
+    def y(x, w, b):
+        return (x - x.mean((0, 2)).reshape(per)) / np.sqrt(x.var((0, 2)) + 1e-5).reshape(per) * w.reshape(per) + b.reshape(per)
+
+    assert np.abs(y(x, w, b)).min() > 1e-4
+    found = body("batch_norm_train_relu_grad", g, x, w, b, x.mean((0, 2)), 1 / np.sqrt(x.var((0, 2)) + 1e-5))
+    for at, got in enumerate(found):
+        wanted = np.empty_like(got)
+        for index in np.ndindex(got.shape):
+            ends = []
+            for step in (1e-6, -1e-6):
+                moved = [x.copy(), w.copy(), b.copy()]
+                moved[at][index] += step
+                ends.append((np.maximum(y(*moved), 0) * g).sum())
+            wanted[index] = (ends[0] - ends[1]) / 2e-6
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7)
+
+
 def test_batch_norm_training_statistics(rng):
     x = rng.standard_normal((4, 3, 5, 2)) * 2 + 1
     w, b = rng.standard_normal(3), rng.standard_normal(3)
