@@ -190,24 +190,26 @@ def descend(model, loss_of, steps, batches, lr):
     return model, losses
 
 
-def test_unet_finds_digits():
+@pytest.mark.parametrize(("steps", "least"), [(40, 0.75), pytest.param(160, 0.93, marks=pytest.mark.slow)])
+def test_unet_finds_digits(steps, least):
     images, wanted = masks(256)
     with nn.seed(0):
         model = models.UNet((1, 16, 16), 3, width=8, levels=2)
-    model, losses = descend(model, nn.segmentation_loss, 40, lambda i: (images[i % 7 * 32 :][:32], wanted[i % 7 * 32 :][:32]), 1e-2)
+    model, losses = descend(model, nn.segmentation_loss, steps, lambda i: (images[i % 7 * 32 :][:32], wanted[i % 7 * 32 :][:32]), 1e-2)
     with pnn.use_backend(DEVICE):
         found = pnn.to_numpy(model(pnn.asarray(images[224:]))).argmax(1)
     there, expected = found > 0, wanted[224:] > 0
     overlap = (there & expected).sum() / (there | expected).sum()
     assert losses[-1] < 0.5 * losses[0]
-    assert overlap > 0.75  # of 32 images it did not see; nothing found gives 0
+    assert overlap > least  # of 32 images it did not see; nothing found gives 0
 
 
-def test_autoencoder_rebuilds_digits():
+@pytest.mark.parametrize(("steps", "most"), [(120, 0.5), pytest.param(600, 0.22, marks=pytest.mark.slow)])
+def test_autoencoder_rebuilds_digits(steps, most):
     (images, _), (unseen, _) = digits(1)
     with nn.seed(0):
         model = models.Autoencoder((1, 8, 8), latent=16)
-    model, losses = descend(model, nn.reconstruction_loss, 120, lambda i: (images[i * 32 % 1400 :][:32],), 5e-3)
+    model, losses = descend(model, nn.reconstruction_loss, steps, lambda i: (images[i * 32 % 1400 :][:32],), 5e-3)
     with pnn.use_backend(DEVICE):
         rebuilt = pnn.to_numpy(model(pnn.asarray(unseen)))
         error = float(((rebuilt - unseen) ** 2).mean())
@@ -217,7 +219,7 @@ def test_autoencoder_rebuilds_digits():
     np.testing.assert_array_equal(again, rebuilt)
     # The mean image leaves the variance of normalised pixels, about 0.5 per pixel of digits; 16 numbers must do far better.
     spread = float(((unseen - images.mean(0)) ** 2).mean())
-    assert error < 0.5 * spread
+    assert error < most * spread
     assert losses[-1] < 0.5 * losses[0]
 
 
