@@ -48,8 +48,6 @@ class Profile:
         Whether fresh processes are started (cold start, compile time) and epochs trained.
     seconds : float
         asv's budget for one case and round.
-    passes : int
-        How often a run of the driver goes over its cases at most.
     pace : float
         Seconds that a case takes in it, measured on two cores with nothing else to do: what a run is expected to take.
     """
@@ -62,14 +60,13 @@ class Profile:
     patience: float
     slow: bool
     seconds: float
-    passes: int
     pace: float
 
 
 PROFILES = {
-    "quick": Profile(("float32",), ("forward", "backward"), "all", "first", 2, 0.5, False, 0.05, 1, 0.25),
-    "history": Profile(("float32",), ("forward", "backward"), "benched", "first", 2, 0.0, False, 0.1, 1, 0.2),
-    "full": Profile(("float32", "float16", "bfloat16", "float64"), ("forward", "backward", "full"), "all", "all", 99, 1.0, True, 0.5, 2, 0.4),
+    "quick": Profile(("float32",), ("forward", "backward"), "all", "first", 2, 0.5, False, 0.05, 0.25),
+    "history": Profile(("float32",), ("forward", "backward"), "benched", "first", 2, 0.0, False, 0.1, 0.2),
+    "full": Profile(("float32", "float16", "bfloat16", "float64"), ("forward", "backward", "full"), "all", "all", 99, 1.0, True, 0.5, 0.4),
 }
 _BACKENDS = ("numpy", "opencl")
 
