@@ -191,6 +191,8 @@ class Profile:
         Threads that run in lockstep, 0 where unknown. For overrides only: shared kernel text assumes no warp size.
     capability : int
         NVIDIA's compute capability times ten (80: sm_80) where text is compiled as CUDA, else 0.
+    prefetch : bool
+        Whether kernel text of CPUs may ask for cache lines ahead: the compiler knows ``__builtin_prefetch``, and it is worth it there.
     float32_matmul : "highest" or "high"
         What `set_float32_matmul_precision` said.
     sizes : mapping
@@ -208,6 +210,7 @@ class Profile:
     vector: int = 16
     warp: int = 0
     capability: int = 0
+    prefetch: bool = False
     float32_matmul: str = "highest"
     sizes: dict[str, Any] = field(default_factory=dict, hash=False)
 

@@ -45,4 +45,5 @@ def profile_of(found: Found) -> Profile:
         float64=bool(device.double_fp_config),
         float16="cl_khr_fp16" in device.extensions.split(),
         vector=max(1, device.native_vector_width_float),
+        prefetch=shape == "cpu" and "intel" in found.platform.lower(),  # Oclgrind stops at it, PoCL was not tried
     )

@@ -124,6 +124,12 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
             for (int j = 0; j < NV; ++j) shift[j] = CAT(vload, VW)(j, lane);
             for (i64 i = 0; i < rows; ++i)
                 for (i64 k = 0; k < ow; k += P) {
+#if AHEAD
+                    if (block == b0) { /* the next band's part of these pixels */
+                        GLOBAL const TYPE(T)* ahead = x + image * xn + (h_first + (i0 + i + h_count) * h_step) * xh + (w_first + k * w_step) * xw;
+                        for (i64 l = 0; l < P * w_step * xw; l += LINE(T)) PREFETCH(ahead + l);
+                    }
+#endif
                     VEC acc[P * NV];
 #pragma unroll
                     for (int r = 0; r < P * NV; ++r) acc[r] = shift[r % NV];
@@ -221,6 +227,13 @@ KERNEL(pnn_conv_last_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), OUT(R
                             to[t] = (w_phase * w_count + w_entry) * CB;
                             if (q + t + 1 < kw) { NEXT_TAP(w) }
                         }
+#if AHEAD
+                        /* Each pass asks for one cache line per pixel of the next batch: of x, then of g, then there is no more. */
+                        const i64 pass = ((o0 / OB * blocks + block) * kh + p) * ((kw + TAPS - 1) / TAPS) + q / TAPS, x_lines = (c + LINE(T) - 1) / LINE(T);
+                        const int of_x = pass < x_lines, of_g = !of_x && (pass - x_lines) * LINE(T) < o;
+                        GLOBAL const TYPE(T)* next = of_x ? x + (h_first + (h_count - band) * h_step) * xh + pass * LINE(T) : g + (pass - x_lines) * LINE(T);
+                        const i64 next_n = of_x ? xn : of_g ? yn : 0, next_h = of_x ? h_step * xh : of_g ? yh : 0, next_w = of_x ? w_step * xw : of_g ? yw : 0;
+#endif
                         VEC acc[OB * TAPS * NV];
 #pragma unroll
                         for (int r = 0; r < OB * TAPS * NV; ++r) acc[r] = (VEC)(0);
@@ -234,7 +247,11 @@ KERNEL(pnn_conv_last_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), OUT(R
                             for (i64 i = 0; i < rows; ++i) {
                                 GLOBAL const R* at = row + u * patch_size + i * line;
                                 GLOBAL const R* gv = given + i * gh;
+#if AHEAD
+                                GLOBAL const TYPE(T)* ahead = next + (e0 + u + units) / bands * next_n + ((e0 + u + units) % bands * band + i) * next_h;
+#endif
                                 for (i64 j = 0; j < ow; ++j, at += CB, gv += gw) {
+                                    PREFETCH(ahead + j * next_w);
                                     VEC xv[TAPS * NV];
 #pragma unroll
                                     for (int t = 0; t < TAPS * NV; ++t) xv[t] = VGET(R, at + to[t / NV] + t % NV * VW, 0);

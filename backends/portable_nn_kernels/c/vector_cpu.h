@@ -2,7 +2,7 @@
  * OpenCL only. A kernel's loop body is written once, as a macro BODY(GET, PUT) over the element c of a line of n, and
  * EACH_VEC runs it for whole vectors and then, with masks, for what is left: GET(tag, p, fill) reads VW elements from p
  * on (lanes past the end give `fill`), PUT(tag, p, v) writes them.
- * Defines: R, VW; with R = f32 the tags may be f32, f16 and bf16, with R = f64 f64. */
+ * Defines: R, VW, and AHEAD 1 where the runtime's compiler knows __builtin_prefetch; with R = f32 the tags may be f32, f16 and bf16, with R = f64 f64. */
 #define VEC CAT(PNN_VEC_, CAT(R, CAT(_, VW)))
 #define PNN_VEC_f32_16 float16
 #define PNN_VEC_f32_8 float8
@@ -15,6 +15,15 @@
 #define VPUT(tag, p, v) CAT(pnn_vput_, tag)(p, v)
 #define PART_GET(tag, p, fill) CAT(pnn_part_get_, tag)(p, n - c, fill)
 #define PART_PUT(tag, p, v) CAT(pnn_part_put_, tag)(p, n - c, v)
+
+/* Asks for the cache line at p, any address, before it is needed: nothing waits for it, so that memory works beside arithmetic. Into the
+ * second level, for the first one is full of what is worked on. OpenCL's own prefetch() is a call and slow on Intel's runtime. */
+#if AHEAD
+#define PREFETCH(p) __builtin_prefetch((const void*)(size_t)(p), 0, 2)
+#else
+#define PREFETCH(p)
+#endif
+#define LINE(tag) ((i64)(64 / sizeof(TYPE(tag)))) /* elements of a cache line */
 
 /* A work-item's lines, side by side: every 8th line, say, costs half the bandwidth (the prefetcher follows one stream). */
 #define EACH_OWN_LINE(lines)                                                                    \

@@ -171,7 +171,7 @@ def convolution(
         Const("i32", has_bias), *_i64(bias_step),
     )  # fmt: skip
     taps = w.taps if w.step == w.dilation == 1 and 1 < w.taps <= _TAPS else 1
-    tags = (*_tags("pnn_conv_last", made, tile, P=tile.pixels, TAPS=taps), *end)
+    tags = (*_tags("pnn_conv_last", made, tile, P=tile.pixels, TAPS=taps, AHEAD=int(profile.prefetch)), *end)
     launches.append(Launch("pnn_conv_last", _SOURCE, (items, _up(blocks, block_step)), (1, 1), args, tags))
     packed = Spec((max(groups * blocks * c * h.taps * w.taps * width, 1),), compute)
     return Plan(tuple(launches), (packed, Spec((items * _up(blocks, block_step) * tile.patch,), compute)))
@@ -214,7 +214,7 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
     )  # fmt: skip
     tags: tuple[tuple[str, Define], ...] = (
         ("CONV_LAST_WEIGHT", 1), ("T", dtypes.TAGS[y.dtype]), ("R", dtypes.TAGS[compute]), ("VW", lanes), ("NV", block // lanes), ("CB", block),
-        ("OB", made), ("TAPS", taps), ("DIRECT", int(direct)),
+        ("OB", made), ("TAPS", taps), ("DIRECT", int(direct)), ("AHEAD", int(profile.prefetch)),
     )  # fmt: skip
     launch = Launch("pnn_conv_last_weight", _SOURCE, (groups, parts), (1, 1), args, tags)
     sums = Spec((parts, groups * o * blocks * h.taps * w.taps * block), compute)
