@@ -107,7 +107,7 @@ def prepared(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]
             values.append((at, slot, arg.tag))
             at += 1
         elif isinstance(arg, ErrorWord):
-            kernel.set_arg(at, backend.error_word.buffer)
+            kernel.set_arg(at, backend.error_word.argument)
             kernel.set_arg(at + 1, np.int32(arg.code))
             reports = True
             at += 2

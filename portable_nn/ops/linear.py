@@ -198,6 +198,8 @@ def linear_vjp(c: Saved, g: Array) -> dict[str, Any]:
         s("no bias", A((5, 7)), A((3, 7))),
         s("digits", A((64, 120)), A((84, 120)), A((84,))),
         s("tile edge", A((33, 65)), A((31, 65)), A((31,))),
+        s("dot products", A((33, 209)), A((22, 209)), A((22,))),
+        s("few dot products", A((16, 200)), A((18, 200)), A((18,))),
         s("batch axes", A((2, 3, 9)), A((4, 9)), A((4,))),
         s("vector", A((9,)), A((4, 9)), A((4,))),
         s("views", A((6, 8), view="transposed"), A((5, 8), view="strided"), A((5,), view="reversed")),

@@ -53,7 +53,12 @@ def choose(profile: Profile, p: Problem) -> Tiles:
     tiles = tuning()["cpu"][str(width)]
     lanes = width * 4 // compute_dtype(p.c.dtype).itemsize
     along_k = (p.a.col == 1 or p.k == 1) and (p.b.row == 1 or p.k == 1)
-    dots = along_k and p.k >= lanes and (p.m < profile.size("cpu.gemm.pack_dots_rows") or p.n <= lanes)
+    few = p.m < profile.size("cpu.gemm.pack_dots_rows")
+    # Packing B costs more than panels save, until A is large. (Panels of a B packed once and for all would be 10 % faster from
+    # 64 rows on, but then a captured step would sum in another order than the calls it stands for.)
+    costly = p.m <= profile.size("cpu.gemm.dots_rows") and p.k >= profile.size("cpu.gemm.dots_vectors") * lanes
+    fits = p.m * p.k * p.a.dtype.itemsize <= profile.size("cpu.gemm.dots_bytes")
+    dots = along_k and p.k >= lanes and (few or p.n <= lanes or (costly and fits))
     b_bytes, row_bytes = p.n * p.k * p.b.dtype.itemsize, p.b.row * p.b.dtype.itemsize
     large = b_bytes >= profile.size("cpu.gemm.pack_direct_bytes") or (row_bytes % 4096 == 0 and p.k >= 256)
     pack = not dots and p.k > 0 and (p.b.col != 1 or (large and p.m >= profile.size("cpu.gemm.pack_direct_rows")))
@@ -61,12 +66,14 @@ def choose(profile: Profile, p: Problem) -> Tiles:
     if thin:  # a vector as long as it helps: B is read once, so what counts is long runs of memory
         mr = (1, 2, 4, 4)[p.m - 1]
         nv = min(tiles["thin"]["sums"] // mr, 1 << (up(p.n, lanes) - 1).bit_length())
+        dm, dn = min(mr, tiles["dots"][-1]["dm"]), tiles["thin"]["dn"]
     else:
         work = p.m * p.n * p.k * p.batch
         shapes = [tiles["narrow"]] if p.n <= lanes else [t for t in tiles["wide"] if work >= t["least"]]
         shape = min(shapes, key=lambda t: up(p.m, t["mr"]) * t["mr"] * up(p.n, t["nv"] * lanes) * t["nv"] / t["rate"])
         mr, nv = shape["mr"], shape["nv"]
-    dm, dn = min(tiles["dots"]["dm"], mr), tiles["thin" if thin else "dots"]["dn"]
+        square = min(tiles["dots"], key=lambda t: up(p.m, t["dm"]) * t["dm"] * up(p.n, t["dn"]) * t["dn"] / t["rate"])
+        dm, dn = square["dm"], square["dn"]
     made = Tiles(dots, pack, lanes, mr, nv, dm, dn, 1)
     # Split K to occupy every core, or to keep a part of B in the second-level cache for all of a few tiles.
     rows, columns = made.blocks(p)
@@ -89,20 +96,21 @@ def cpu_gemm(profile: Profile, p: Problem, scratch: int) -> Gemm:
         specs.append(partial)
     vector = VECTOR_EPILOGUES.get(inside.epilogue, "")
     whole = int(inside.c.dtype == compute and (not inside.epilogue or bool(vector)))
-    shape: tuple[tuple[str, Define], ...] = (
-        ("MR", tiles.mr), ("NV", tiles.nv), ("VW", tiles.lanes), ("DM", tiles.dm), ("DN", tiles.dn), ("WHOLE_STORE", whole),
-        *((("VEPILOGUE(v)", vector),) if vector else ()),
-    )  # fmt: skip
+    ending: tuple[tuple[str, Define], ...] = (("VEPILOGUE(v)", vector),) if vector else ()
+    lanes: tuple[tuple[str, Define], ...] = (("VW", tiles.lanes),)
+    panels: tuple[tuple[str, Define], ...] = (("NV", tiles.nv), *lanes)
     b_panel, b_end = tiles.nr, max(0, (p.k - 1) * p.b.row) + p.n
     if tiles.pack:
-        made, spec, b = _pack(profile, inside, tiles.nr, scratch + len(specs), compute)
-        launches.append(replace(made, defines=(("GEMM_PACK", 1), *tags(inside), *shape)))
+        packed = replace(inside, bias=None, epilogue="")  # else a program for each
+        made, spec, b = _pack(profile, packed, tiles.nr, scratch + len(specs), compute)
+        launches.append(replace(made, defines=(("GEMM_PACK", 1), *tags(packed), *panels)))
         specs.append(spec)
         inside = replace(inside, b=b)
         b_panel, b_end = p.k * tiles.nr, up(p.n, tiles.nr) * p.k * tiles.nr
     if p.a.dtype == float16 and not tiles.dots and p.k and p.n > tiles.nr:
-        made, spec, a = _rows(profile, inside, scratch + len(specs), compute)
-        launches.append(replace(made, defines=(("GEMM_ROWS", 1), *tags(inside), *shape)))
+        copied = replace(inside, bias=None, epilogue="")
+        made, spec, a = _rows(profile, copied, scratch + len(specs), compute)
+        launches.append(replace(made, defines=(("GEMM_ROWS", 1), *tags(copied), *lanes)))
         specs.append(spec)
         inside = replace(inside, a=a)
 
@@ -118,12 +126,13 @@ def cpu_gemm(profile: Profile, p: Problem, scratch: int) -> Gemm:
         k_block //= 2  # rows of B that meet in a few sets of the cache: half of them stay (64 x 4096 x 1024: 7.4 to 5.3 ms)
     k_block = k_block if inside.c.dtype == compute and k_part > k_block else max(k_part, 1)
     args = common_args(inside, blocks_m=blocks_m, blocks_n=blocks_n, k_part=k_part, c_part=p.batch * p.m * p.n)
-    if tiles.dots:
-        kernel, only, extra = "pnn_gemm_dots", "GEMM_DOTS", i64(per_item)
-    else:
-        kernel, only, extra = "pnn_gemm_panels", "GEMM_PANELS", i64(b_panel, b_end, per_item, k_block)
     groups = (blocks_m * blocks_n * p.batch, tiles.parts)
-    launches.append(Launch(kernel, "gemm_cpu.c", groups, (1, 1), (*args, *extra), ((only, 1), *tags(inside), *shape)))
+    if tiles.dots:
+        kernel, extra, shape = "pnn_gemm_dots", i64(per_item), (("GEMM_DOTS", 1), *tags(inside), ("DM", tiles.dm), ("DN", tiles.dn), *lanes, *ending)
+    else:
+        kernel, extra = "pnn_gemm_panels", i64(b_panel, b_end, per_item, k_block)
+        shape = (("GEMM_PANELS", 1), *tags(inside), ("MR", tiles.mr), *panels, ("WHOLE_STORE", whole), *ending)
+    launches.append(Launch(kernel, "gemm_cpu.c", groups, (1, 1), (*args, *extra), shape))
     if tiles.parts > 1:
         launches.append(split_sum(profile, p, tiles.parts, Scratch(scratch)))
     return Gemm(tuple(launches), tuple(specs))
