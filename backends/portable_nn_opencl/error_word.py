@@ -25,7 +25,7 @@ class ErrorWord:
 
     def __init__(self, context: Any) -> None:
         zero = np.zeros(3, np.int64)
-        self._shared = all(getattr(d, "svm_capabilities", 0) & cl.device_svm_capabilities.FINE_GRAIN_BUFFER for d in context.devices)
+        self._shared = all(_shares(device) for device in context.devices)
         if self._shared:
             self._words = cl.fsvm_empty(context, 3, np.int64)
             self._words[:] = zero
@@ -48,3 +48,7 @@ class ErrorWord:
             if not self._shared:
                 cl.enqueue_copy(queue, self.argument, word)
             raise DeviceValueError(device_errors.message(code, index, value))
+
+
+def _shares(device: Any) -> bool:
+    return bool(getattr(device, "svm_capabilities", 0) & cl.device_svm_capabilities.FINE_GRAIN_BUFFER)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..core.backend import Backend
 from ..core.program import Fixed, Operand, Program, Step
 from .fuse import join_activations, join_elementwise, skip_identities
@@ -14,6 +16,9 @@ from .graph import parts, substitute, with_inputs
 from .layout import keep_channels_last
 from .relu_gradients import join_relu_gradients
 from .updates import join_updates
+
+_FILLS = {"zeros_like": 0, "ones_like": 1}
+_SMALL = 4096  # elements: a larger array would cost more memory than a launch costs time
 
 
 def rewritten(recorded: Program, target: Backend) -> Program:
@@ -32,6 +37,7 @@ def rewritten(recorded: Program, target: Backend) -> Program:
         join_activations(program)
         join_updates(program)
         join_elementwise(program, target)
+        keep_constants(program, target)
     drop_dead(program)
     return program
 
@@ -46,6 +52,17 @@ def drop_dead(program: Program) -> None:
             needed.update(x for slot in step.reads() for x in (slot, *pieces.get(slot, ())))
             kept.append(step)
     program.steps = kept[::-1]
+
+
+def keep_constants(program: Program, target: Backend) -> None:
+    """Make arrays that depend on nothing constants of the program: above all the one that every gradient begins with."""
+    handed_out = {program.base(slot) for slot in program.results}
+    pieces = parts(program)
+    for step in program.steps:
+        slot, spec = step.outputs[0], step.call.outputs[0]
+        if step.op.name in _FILLS and spec.size <= _SMALL and slot not in handed_out and slot not in pieces and program.base(slot) == slot:
+            program.constants[slot] = target.from_numpy(np.full(spec.shape, _FILLS[step.op.name], spec.dtype))
+    program.steps = [step for step in program.steps if step.outputs[0] not in program.constants]
 
 
 def join_equal(program: Program) -> None:

@@ -185,7 +185,11 @@ def test_no_groups_launches_nothing(opencl):
     np.testing.assert_array_equal(opencl.to_numpy(y), np.ones(4))
 
 
-def test_error_word(opencl):
+@pytest.mark.parametrize("shared", [True, False], ids=["shared memory", "copied"])
+def test_error_word(opencl, shared, monkeypatch):
+    if not shared:
+        monkeypatch.setattr("portable_nn_opencl.error_word._shares", lambda device: False)
+        opencl = type(opencl)(opencl.found)
     number = device_errors.code("cross_entropy", "label {value} at position {index} is not in [0, 10)")
     assert number == device_errors.code("cross_entropy", "label {value} at position {index} is not in [0, 10)") > 0
     args = (In(0), Const("i64", 3), Const("i64", 10), ErrorWord(number))

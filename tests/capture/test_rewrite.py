@@ -191,6 +191,22 @@ def test_updates_are_one_launch(planned: Any, rng: np.random.Generator, name: st
     assert sum(s.op.name == op for s in variant.recorded.steps) == len(nn.params(model))
 
 
+def test_what_depends_on_nothing_is_made_once(planned: Any, rng: np.random.Generator) -> None:
+    (x,) = arrays(rng, (5, 7))
+    target = pnn.asarray(np.arange(5) % 3)
+
+    def gradient(x: Any) -> Any:
+        _, g = pnn.value_and_grad(lambda x: ops.cross_entropy(x, target))(x)
+        return g, ops.zeros_like(x), ops.matmul(x, ops.ones_like(x).T)
+
+    captured = agree(gradient, x)
+    found = names(captured)
+    assert found["ones_like"] == 0
+    assert found["zeros_like"] == 1  # handed out, so each call has its own
+    (variant,) = captured.variants
+    assert len(variant.program.constants) == 1 + len(variant.recorded.constants) + 1
+
+
 @pytest.mark.skipif("null" not in BACKENDS, reason="counts launches on the null backend")
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_launches_of_a_step_are_counted(device: str) -> None:

@@ -18,6 +18,7 @@ from . import plans
 from .copies import copy_launch
 
 _SHORT = 32  # an inner reduced axis below this leaves most of a work-group idle: one work-item per output then
+_ONE_LAUNCH = 65536  # terms per core up to which another launch takes longer than cores that wait for each other
 _LIMITS = {
     "i32": ("(-2147483647 - 1)", "2147483647"),
     "u32": ("0u", "4294967295u"),
@@ -150,10 +151,15 @@ def reduce_launches(
         group, wide, tiles = (16, 0, outputs) if cpu else (profile.size("gpu.reduce.group") if r0 >= 256 else 64, 0, outputs)
     else:
         group = 16 if cpu else 64
-        wide = next((w for w in (16, 8, 4) if k0 % (w * group) == 0), 1) if cpu and k0_steps[0] == 1 and k1 == 1 else 1
+        wide = 1
+        if cpu and k0_steps[0] == 1 and k1 == 1:  # the longest that leaves every core something to do, so that one launch does
+            widths = [w for w in (16, 8, 4) if k0 % (w * group) == 0]
+            wide = next((w for w in widths if k0 >= w * group * profile.units), widths[-1] if widths else 1)
         tiles = -(-outputs // (group * wide))
     least = 512 if rows else 64  # terms of a part
     target = min(4 * profile.units, -(-outputs * terms // profile.size("cpu.reduce.work"))) if cpu else profile.size("gpu.reduce.fill") * profile.units
+    if cpu and tiles >= profile.units and outputs * terms <= _ONE_LAUNCH * profile.units:
+        whole = True
     parts = 1 if whole else max(1, min(-(-target // tiles), terms // least))
     parts_1 = min(parts, r1)
     parts_0 = max(1, min(-(-parts // parts_1), r0)) if parts_1 else 1
