@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
@@ -20,19 +21,26 @@ def kernel_file(name: str) -> str:
     return (resources.files("portable_nn_kernels") / "c" / name).read_text(encoding="utf-8")
 
 
-def _pasted(text: str, seen: set[str]) -> str:
+def pasted(text: str, seen: set[str]) -> str:
+    """Return text with the files it includes in place of the lines that do, but for those in `seen`, to which they are added."""
+
     def paste(match: re.Match[str]) -> str:
         name = match.group(1)
         if name in seen:
             return ""
         seen.add(name)
-        return _pasted(kernel_file(name), seen)
+        return pasted(kernel_file(name), seen)
 
     return _INCLUDE.sub(paste, text)
 
 
 def _body(value: Define) -> Define:
     return f"({KernelExpression(value.text).render_c(value.tag)})" if isinstance(value, Term) else value
+
+
+def defines_text(defines: Iterable[tuple[str, Define]]) -> list[str]:
+    """Return a line for each compile-time constant."""
+    return [f"#define {name} {_body(value)}" for name, value in defines]
 
 
 @lru_cache(maxsize=1024)
@@ -49,8 +57,8 @@ def program_text(source: str, defines: tuple[tuple[str, Define], ...], language:
     language : "opencl" or "cuda"
         HIP is given the CUDA text.
     """
-    before = [f"#define {name} {_body(value)}" for name, value in defines if name.startswith("PNN_")]
-    after = [f"#define {name} {_body(value)}" for name, value in defines if not name.startswith("PNN_")]
+    before = defines_text(x for x in defines if x[0].startswith("PNN_"))
+    after = defines_text(x for x in defines if not x[0].startswith("PNN_"))
     seen = {"prelude_common.h"}
     text = source if "\n" in source else kernel_file(source)
     parts = [
@@ -58,6 +66,6 @@ def program_text(source: str, defines: tuple[tuple[str, Define], ...], language:
         kernel_file(f"prelude_{language}.h"),
         kernel_file("prelude_common.h"),
         *after,
-        _pasted(text, seen),
+        pasted(text, seen),
     ]
     return "\n".join(parts) + "\n"

@@ -36,9 +36,14 @@ def backend(device: str | None = None) -> Backend:
         Index in the list that `status().devices` shows, a kind (gpu, cpu), or part of a device's or platform's name.
         By default the device PYOPENCL_CTX names, else the first that passes a build probe: GPUs before CPUs.
     """
-    from .devices import choose
+    from . import probe
 
-    return _made(choose(device).key)
+    with probe.ahead():
+        from .devices import choose
+        from .opencl import OpenCLBackend as OpenCLBackend  # imported while a first probe runs
+
+        found = choose(device)
+    return _made(found.key)
 
 
 def status() -> Status:

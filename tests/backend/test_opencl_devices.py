@@ -80,6 +80,32 @@ def test_probe_failures(first, no_cache, monkeypatch, script, timeout, words):
     assert not probe.run(first, timeout).ok
 
 
+def test_a_busy_machine_gets_more_time(first, no_cache, monkeypatch):
+    monkeypatch.setattr(probe, "SCRIPT", "import time; time.sleep(1); print('works')")
+    monkeypatch.setattr(probe, "_busy", lambda: True)
+    assert probe.run(first, 0.5 if sys.platform == "linux" else 5).ok
+    monkeypatch.setattr(probe, "SCRIPT", "import time; time.sleep(60)")
+    assert "did not end within 1 s" in probe.run(first, 0.2).reason
+
+
+def test_a_first_probe_starts_while_the_device_is_looked_for(first, no_cache, monkeypatch):
+    with probe.ahead():
+        (begun,) = probe._begun
+        monkeypatch.setattr(probe, "_Probing", lambda: pytest.fail("another process was started"))
+        assert probe.passes(first).ok
+        assert not probe._begun
+    with probe.ahead():  # a result is remembered
+        assert not probe._begun
+    assert begun.errors.closed
+
+
+def test_a_probe_that_nobody_wanted_is_ended(no_cache):
+    with probe.ahead():
+        (begun,) = probe._begun
+        (process,) = begun.crew.processes
+    assert process.poll() is not None
+
+
 def test_failed_probe_is_remembered_and_said(first, no_cache, monkeypatch):
     monkeypatch.setattr(probe, "SCRIPT", "raise RuntimeError('unknown target CPU')")
     with pytest.raises(BackendError, match="passed the build probe") as raised:

@@ -27,8 +27,6 @@ def trivial(number):
 def test_a_helper_takes_what_this_process_does_not(opencl, tmp_path, monkeypatch):
     import pyopencl as cl
 
-    monkeypatch.setattr(helpers, "WORTH", 1)
-    monkeypatch.setattr(helpers.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     monkeypatch.setattr(helpers.tempfile, "tempdir", str(tmp_path))
     mine = []
 
@@ -38,7 +36,7 @@ def test_a_helper_takes_what_this_process_does_not(opencl, tmp_path, monkeypatch
         while not any(path.name.isdecimal() for path in tmp_path.rglob("*")) and time.monotonic() < end:
             time.sleep(0.01)
 
-    made = helpers.share(opencl.found, ["-cl-std=CL1.2"], [trivial(n) for n in range(5)], here)
+    made = helpers.share(opencl.found, ["-cl-std=CL1.2"], [trivial(n) for n in range(5)], here, 1)
     assert mine[0] in (0, 1)
     assert made
     assert sorted([*mine, *made]) == list(range(5))
@@ -51,24 +49,26 @@ def test_a_helper_takes_what_this_process_does_not(opencl, tmp_path, monkeypatch
 
 
 def test_what_helpers_fail_at_is_done_here(opencl, monkeypatch):
-    monkeypatch.setattr(helpers, "WORTH", 1)
-    monkeypatch.setattr(helpers.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    monkeypatch.setattr(helpers, "SCRIPT", "import os, sys; os.read(int(sys.argv[1]), 4); sys.exit(1)")
+    monkeypatch.setattr(helpers, "SCRIPT", "import os, sys; sys.stdin.readline(), sys.stdin.readline(); os.read(int(sys.argv[1]), 4); sys.exit(1)")
     mine = []
-    assert helpers.share(opencl.found, [], [trivial(n) for n in range(6)], lambda n: (mine.append(n), time.sleep(0.2))) == {}
+    assert helpers.share(opencl.found, [], [trivial(n) for n in range(6)], lambda n: (mine.append(n), time.sleep(0.2)), 2) == {}
     assert sorted(mine) == list(range(6))
 
 
 def test_few_programs_start_no_process(opencl, monkeypatch):
     monkeypatch.setattr(helpers.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     mine = []
-    assert helpers.share(opencl.found, [], [trivial(n) for n in range(helpers.WORTH)], mine.append) == {}
-    assert mine == list(range(helpers.WORTH))
+    assert helpers.processes_for(2 * helpers.WORTH - 1) == 1
+    assert helpers.share(opencl.found, [], [trivial(n) for n in range(3)], mine.append, 0) == {}
+    assert mine == [0, 1, 2]
+
+
+def test_no_more_processes_than_cores(monkeypatch):
+    monkeypatch.setattr(helpers.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert [helpers.processes_for(n * helpers.WORTH) for n in (0, 1, 2, 3, 4)] == [1, 1, 2, 3, 3]
 
 
 def test_an_error_here_ends_the_helpers(opencl, monkeypatch):
-    monkeypatch.setattr(helpers, "WORTH", 1)
-    monkeypatch.setattr(helpers.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     started, plain = [], helpers.subprocess.Popen
 
     def start(*args, **kwargs):
@@ -80,6 +80,44 @@ def test_an_error_here_ends_the_helpers(opencl, monkeypatch):
 
     monkeypatch.setattr(helpers.subprocess, "Popen", start)
     with pytest.raises(ValueError, match=r"[01]"):
-        helpers.share(opencl.found, [], [trivial(n) for n in range(4)], here)
+        helpers.share(opencl.found, [], [trivial(n) for n in range(4)], here, 1)
     assert len(started) == 1
     assert started[0].poll() is not None
+
+
+def test_the_process_of_a_probe_compiles_the_first_texts(opencl, monkeypatch):
+    from portable_nn_opencl import probe
+
+    helpers.leave(None)
+    assert probe.run(opencl.found).ok
+    (crew,) = helpers._waiting
+    (process,) = crew.processes
+    monkeypatch.setattr(helpers.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    made = helpers.share(opencl.found, ["-cl-std=CL1.2"], [trivial(n) for n in range(3)], lambda _: time.sleep(0.5), 1)
+    assert made
+    assert process.poll() is not None
+    assert not helpers._waiting
+
+
+def test_a_process_that_waits_for_another_device_is_ended(opencl):
+    from portable_nn_opencl import probe
+
+    assert probe.run(opencl.found).ok
+    (crew,) = helpers._waiting
+    (process,) = crew.processes
+    crew.device = "another"
+    made = helpers.share(opencl.found, ["-cl-std=CL1.2"], [trivial(n) for n in range(3)], lambda _: time.sleep(1), 1)
+    assert set(made) <= {0, 1, 2}
+    assert process.poll() is not None
+
+
+def test_a_process_that_waited_too_long_is_replaced(opencl):
+    from portable_nn_opencl import probe
+
+    assert probe.run(opencl.found).ok
+    (crew,) = helpers._waiting
+    crew.processes[0].kill()
+    crew.processes[0].wait()
+    mine = []
+    made = helpers.share(opencl.found, ["-cl-std=CL1.2"], [trivial(n) for n in range(3)], lambda n: (mine.append(n), time.sleep(0.5)), 1)
+    assert sorted([*mine, *made]) == [0, 1, 2]
