@@ -127,7 +127,7 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
 #if AHEAD
                     if (block == b0) { /* the next band's part of these pixels */
                         GLOBAL const TYPE(T)* ahead = x + image * xn + (h_first + (i0 + i + h_count) * h_step) * xh + (w_first + k * w_step) * xw;
-                        for (i64 l = 0; l < P * w_step * xw; l += LINE(T)) PREFETCH(ahead + l);
+                        for (i64 l = 0; l < P * w_step * xw; l += CACHE_LINE(T)) PREFETCH(ahead + l);
                     }
 #endif
                     VEC acc[P * NV];
@@ -229,9 +229,9 @@ KERNEL(pnn_conv_last_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), OUT(R
                         }
 #if AHEAD
                         /* Each pass asks for one cache line per pixel of the next batch: of x, then of g, then there is no more. */
-                        const i64 pass = ((o0 / OB * blocks + block) * kh + p) * ((kw + TAPS - 1) / TAPS) + q / TAPS, x_lines = (c + LINE(T) - 1) / LINE(T);
-                        const int of_x = pass < x_lines, of_g = !of_x && (pass - x_lines) * LINE(T) < o;
-                        GLOBAL const TYPE(T)* next = of_x ? x + (h_first + (h_count - band) * h_step) * xh + pass * LINE(T) : g + (pass - x_lines) * LINE(T);
+                        const i64 pass = ((o0 / OB * blocks + block) * kh + p) * ((kw + TAPS - 1) / TAPS) + q / TAPS, x_lines = (c + CACHE_LINE(T) - 1) / CACHE_LINE(T);
+                        const int of_x = pass < x_lines, of_g = !of_x && (pass - x_lines) * CACHE_LINE(T) < o;
+                        GLOBAL const TYPE(T)* next = of_x ? x + (h_first + (h_count - band) * h_step) * xh + pass * CACHE_LINE(T) : g + (pass - x_lines) * CACHE_LINE(T);
                         const i64 next_n = of_x ? xn : of_g ? yn : 0, next_h = of_x ? h_step * xh : of_g ? yh : 0, next_w = of_x ? w_step * xw : of_g ? yw : 0;
 #endif
                         VEC acc[OB * TAPS * NV];

@@ -23,7 +23,7 @@
 #else
 #define PREFETCH(p)
 #endif
-#define LINE(tag) ((i64)(64 / sizeof(TYPE(tag)))) /* elements of a cache line */
+#define CACHE_LINE(tag) ((i64)(64 / sizeof(TYPE(tag)))) /* elements of a cache line */
 
 /* A work-item's lines, side by side: every 8th line, say, costs half the bandwidth (the prefetcher follows one stream). */
 #define EACH_OWN_LINE(lines)                                                                    \
