@@ -15,7 +15,7 @@ from portable_nn.core import dtypes, tree
 from portable_nn.core.backend import Backend, Prepared
 from portable_nn.core.call import Call
 from portable_nn.core.errors import NoKernel
-from portable_nn.core.fused import Fused
+from portable_nn.core.fused import Fed, Fused
 from portable_nn.core.op import Op
 from portable_nn.core.precision import get_float32_matmul_precision
 from portable_nn.core.program import Program, Replay
@@ -28,6 +28,7 @@ from .launch import In, Launch, Out, Plan, Profile, slots_of
 from .plans import RULES, elementwise
 from .plans import all as _every_plan  # noqa: F401  (fills RULES)
 from .plans.copies import copy_launch
+from .plans.fed import plan_fed
 from .plans.fused import ends_in_mapping, plan_fused
 from .sizes import tunables
 
@@ -75,7 +76,7 @@ class DeviceBackend(Backend):
         `slots[i]` is the position of argument i in the list the bound launch will be given; None for constants.
         """
 
-    def plan(self, op: Op | Fused, call: Call) -> Plan:
+    def plan(self, op: Op | Fused | Fed, call: Call) -> Plan:
         """Return the launches of `call`. Raises `NoKernel` naming what is missing."""
         for spec in (*call.inputs, *call.outputs):
             if isinstance(spec, Spec) and not self.supports(spec.dtype):
@@ -84,6 +85,10 @@ class DeviceBackend(Backend):
         profile = self.profile if self.profile.float32_matmul == precision else replace(self.profile, float32_matmul=precision)
         if isinstance(op, Fused):
             return plan_fused(op, call, profile, self.plan)
+        if isinstance(op, Fed):
+            plan = plan_fed(op, profile)
+            assert plan is not None, f"{op.name} was joined where `feeds` says no"
+            return plan
         if op.expression is not None:
             return elementwise.plan(op, call, profile)
         rule = RULES.get(op.name)
@@ -95,14 +100,19 @@ class DeviceBackend(Backend):
         """Tell whether elementwise calls on the first output can be computed where the call stores it."""
         return ends_in_mapping(self.plan(op, call)) is not None
 
-    def lower(self, op: Op | Fused, call: Call, in_place: bool = False) -> Plan:
+    def feeds(self, op: Fed, call: Call) -> bool:
+        """Tell whether a convolution can make its images as `op` says."""
+        del call
+        return plan_fed(op, self.profile) is not None
+
+    def lower(self, op: Op | Fused | Fed, call: Call, in_place: bool = False) -> Plan:
         """Plan the call; `in_place`: an output lies where an operand does, so kernels must not be promised that they do not overlap."""
         plan = self.plan(op, call)
         if in_place:
             plan = replace(plan, launches=tuple(replace(x, defines=(("PNN_IN_PLACE", 1), *x.defines)) for x in plan.launches))
         return plan
 
-    def bind_plan(self, op: Op | Fused, call: Call, plan: Plan, fixed: bool = False) -> list[Any]:
+    def bind_plan(self, op: Op | Fused | Fed, call: Call, plan: Plan, fixed: bool = False) -> list[Any]:
         """Bind the launches of a planned call; `fixed` for a replay (see `bind_fixed`)."""
         del op
         n_in, n_out = len(call.inputs), len(call.outputs)

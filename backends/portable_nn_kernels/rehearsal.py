@@ -14,7 +14,7 @@ from portable_nn.core.array import DeviceArray
 from portable_nn.core.backend import DeviceInfo
 from portable_nn.core.call import Call
 from portable_nn.core.errors import BackendError
-from portable_nn.core.fused import Fused
+from portable_nn.core.fused import Fed, Fused
 from portable_nn.core.op import Op
 from portable_nn.core.spec import Spec
 
@@ -85,7 +85,7 @@ class Rehearsal(DeviceBackend):
         """Return a view."""
         return DeviceArray(x.storage, spec, x.offset + offset, self)
 
-    def bind_plan(self, op: Op | Fused, call: Call, plan: Plan, fixed: bool = False) -> list[Any]:
+    def bind_plan(self, op: Op | Fused | Fed, call: Call, plan: Plan, fixed: bool = False) -> list[Any]:
         """Bind what pretends to run, remembering whose it is."""
         self._planned = call
         try:

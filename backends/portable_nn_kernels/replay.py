@@ -91,7 +91,7 @@ class PlannedReplay:
         kept = [s for s in program.steps if not s.view]
         program.steps = kept
         for step in kept:
-            in_place = not {program.base(x) for x in step.reads()}.isdisjoint(program.base(x) for x in step.outputs)
+            in_place = any(_overlap(program.slots[x], program.slots[y]) for x in step.reads() for y in step.outputs)
             self._work.append((step.inputs, step.outputs, backend.lower(step.op, step.call, in_place), step))
 
     def _copy(self, source: int, target: int) -> None:
@@ -295,6 +295,12 @@ class PlannedReplay:
         for x in handed.values():
             backend.revoke(x)
         handed.clear()
+
+
+def _overlap(a: Slot, b: Slot) -> bool:
+    """Tell whether two arrays may have elements in common: parts of one block that lie apart have none."""
+    apart = a.offset + a.spec.size <= b.offset or b.offset + b.spec.size <= a.offset
+    return a.base == b.base and not (a.spec.contiguous and b.spec.contiguous and apart)
 
 
 def _same_place(program: Program, a: int, b: int) -> bool:

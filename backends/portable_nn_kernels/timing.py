@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portable_nn.core.call import Call
-from portable_nn.core.fused import Fused
+from portable_nn.core.fused import Fed, Fused
 from portable_nn.core.op import Op
 from portable_nn.core.spec import Spec
 
@@ -57,7 +57,7 @@ class TimedBackend(DeviceBackend):
 
     _planned = _NO_OP
 
-    def bind_plan(self, op: Op | Fused, call: Call, plan: Plan, fixed: bool = False) -> list[Any]:
+    def bind_plan(self, op: Op | Fused | Fed, call: Call, plan: Plan, fixed: bool = False) -> list[Any]:
         """Bind the launches of a planned call, remembering whose they are."""
         specs = (*call.inputs, *call.outputs, *plan.scratch)
         operations = op.flops(call) if op.flops else call.outputs[0].size

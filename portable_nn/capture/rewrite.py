@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.backend import Backend
 from ..core.program import Fixed, Operand, Program, Step
+from .feed import feed_convolutions
 from .fuse import join_activations, join_elementwise, skip_identities
 from .graph import parts, substitute, with_inputs
 from .layout import keep_channels_last
@@ -37,6 +38,8 @@ def rewritten(recorded: Program, target: Backend) -> Program:
         join_activations(program)
         join_updates(program)
         join_elementwise(program, target)
+        if target.wants_channels_last:
+            feed_convolutions(program, target)
         keep_constants(program, target)
     drop_dead(program)
     return program

@@ -21,6 +21,7 @@ from .spec import Spec
 
 if TYPE_CHECKING:
     from .call import Call
+    from .fused import Fed
     from .op import Op
     from .tuning import Tunable
 
@@ -130,6 +131,11 @@ class Backend(ABC):
 
     def ends_in_mapping(self, op: Op, call: Call) -> bool:
         """Tell whether a `core.fused` call may begin with this one, which is not elementwise (with `plans_memory`)."""
+        del op, call
+        return False
+
+    def feeds(self, op: Fed, call: Call) -> bool:
+        """Tell whether a convolution can make its images as `op` says (with `wants_channels_last`)."""
         del op, call
         return False
 

@@ -1,9 +1,13 @@
-"""Fused: several calls as one, elementwise but for the first. Made by captures; planned as one kernel, behind the first's others."""
+"""Calls joined by captures.
+
+Fused: several, elementwise but for the first, planned as one kernel, behind the first's others. Fed: a convolution and what makes an
+image that it alone reads.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .call import Call
 
@@ -57,3 +61,54 @@ class Fused:
     def flops(self) -> Any:
         """What records have: operations of a call."""
         return lambda call: sum(m.op.flops(m.call) if m.op.flops else m.call.outputs[0].size for m in self.members)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feed:
+    """How a convolution makes an image where it reads it.
+
+    Parameters
+    ----------
+    position : int
+        Of the image among the convolution's operands. In its place the whole has what is read instead: what was to be normalised, or
+        the cotangent.
+    kind : str
+        What makes it: a batch norm by the batch's statistics and a ReLU, the gradient of such a batch norm, or of both.
+    operands : dict of str to int
+        Numbers of further operands of the whole: mean, rstd and weight; bias where there is a ReLU; for gradients x (what was
+        normalised), and gw and gb (the gradients of weight and bias).
+    """
+
+    position: int
+    kind: Literal["norm_relu", "norm_grad", "norm_relu_grad"]
+    operands: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fed:
+    """A convolution that makes images itself.
+
+    Parameters
+    ----------
+    op : Op
+        The convolution.
+    call : Call
+        As it was, of images in memory.
+    feeds : tuple of Feed
+    """
+
+    op: Any
+    call: Call
+    feeds: tuple[Feed, ...]
+    view: None = None
+    expression: None = None
+
+    @property
+    def name(self) -> str:
+        """Kinds of what feeds it, and its name."""
+        return "+".join((*(feed.kind for feed in self.feeds), self.op.name))
+
+    @property
+    def flops(self) -> Any:
+        """What records have: operations of a call."""
+        return lambda call: self.op.flops(self.call)

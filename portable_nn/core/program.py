@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .fused import Fused
+from .fused import Fed, Fused
 from .spec import Spec
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Step:
 
     Parameters
     ----------
-    op : Op or Fused
+    op : Op, Fused or Fed
     call : Call
     inputs : tuple of Operand
         One per entry of `call.inputs`: a slot number, a number, or None.
@@ -69,7 +69,7 @@ class Step:
         The output is a view of an operand: nothing is computed.
     """
 
-    op: Op | Fused
+    op: Op | Fused | Fed
     call: Call
     inputs: tuple[Operand, ...]
     outputs: tuple[int, ...]
@@ -152,7 +152,7 @@ def replay_by_calls(backend: Backend, program: Program) -> Replay:
     kept = set(program.results) | set(program.constants)
     runs = []
     for at, step in enumerate(program.steps):
-        assert not isinstance(step.op, Fused)  # made only for backends that plan memory
+        assert not isinstance(step.op, Fused | Fed)  # made only for backends that plan memory
         dead = tuple(s for s in {*step.reads(), *step.outputs} if last[s] == at and s not in kept)
         runs.append((backend.prepare(step.op, step.call), step.inputs, step.outputs, dead))
     inputs, results = tuple(program.inputs), tuple(program.results)

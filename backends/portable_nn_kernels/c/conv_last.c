@@ -16,43 +16,7 @@
 #define REAL R
 #define NR (NV * VW)
 
-/* An axis: the image's size, the source position of the first tap of output 0, how far an output step and a tap step move
- * it, the phases and the entries of each in the patch. */
-#define AXIS(a) i64 a##_size, i64 a##_first, i64 a##_step, i64 a##_dilation, i64 a##_period, i64 a##_phases, i64 a##_shift, i64 a##_count
-#define AXIS_GIVEN(a) a##_size, a##_first, a##_step, a##_dilation, a##_period, a##_phases, a##_shift, a##_count
-#define NEXT_TAP(a) if (++a##_phase == a##_period) { a##_phase = 0; a##_entry += a##_shift; }
-
-DEVICE void pnn_conv_fill(GLOBAL const TYPE(T)* x, GLOBAL R* to, i64 i0, i64 c, i64 xc, i64 xh, i64 xw, AXIS(h), AXIS(w)) {
-    for (i64 c0 = 0; c0 < c; c0 += CB) {
-        const i64 lanes = c - c0 < CB ? c - c0 : CB;
-        for (i64 f = 0; f < h_phases; ++f)
-            for (i64 u = 0; u < h_count; ++u) {
-                const i64 row = h_first + f * h_dilation + (i0 + u) * h_step;
-                for (i64 g = 0; g < w_phases; ++g, to += w_count * CB) {
-                    const i64 left = w_first + g * w_dilation, room = w_size - left;
-                    i64 v0 = left < 0 ? (w_step - 1 - left) / w_step : 0, v1 = room > 0 ? (room + w_step - 1) / w_step : 0;
-                    if (row < 0 || row >= h_size) v0 = w_count;
-                    v0 = v0 < w_count ? v0 : w_count;
-                    v1 = v1 < w_count ? v1 : w_count;
-                    for (i64 e = 0; e < v0 * CB; ++e) to[e] = 0;
-                    GLOBAL const TYPE(T)* from = x + row * xh + left * xw + c0 * xc;
-                    const i64 move = w_step * xw;
-#if CB % VW == 0
-                    if (lanes == CB && xc == 1) {
-                        for (i64 v = v0; v < v1; ++v)
-#pragma unroll
-                            for (int l = 0; l < CB; l += VW) VPUT(R, to + v * CB + l, VGET(T, from + v * move + l, 0));
-                    } else
-#endif
-                    for (i64 v = v0; v < v1; ++v) {
-                        for (i64 l = 0; l < lanes; ++l) to[v * CB + l] = LOAD(T, from, v * move + l * xc);
-                        for (i64 l = lanes; l < CB; ++l) to[v * CB + l] = 0;
-                    }
-                    for (i64 e = (v1 > v0 ? v1 : v0) * CB; e < w_count * CB; ++e) to[e] = 0;
-                }
-            }
-    }
-}
+#include "conv_patch.h"
 
 #ifdef CONV_LAST_PACK
 /* Filters as (group, block, block of CB channels, p, q, channel, NR) in the compute type, zeros past o. One work-item: `chunk`
@@ -99,12 +63,13 @@ KERNEL(pnn_conv_last_pack, 1, 1, 1)(IN(T, weight), OUT(R, packed), i64 count, i6
 KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), OUT(R, patch), i64 images, i64 groups, i64 c,
                                i64 o, i64 oh, i64 ow, i64 kh, i64 kw, AXIS(h), AXIS(w), i64 xn, i64 xc, i64 xh, i64 xw,
                                i64 y_start, i64 yn, i64 yo, i64 yh, i64 yw, i64 blocks, i64 band, i64 chunk, i64 block_step,
-                               i64 patch_size, i32 has_bias, i64 bias_step) {
+                               i64 patch_size, i32 has_bias, i64 bias_step, FED_IN(x)) {
     AT_IN(T, x);
     AT_IN(R, packed);
     AT_IN(T, bias);
     AT_OUT(T, y);
     AT_OUT(R, patch);
+    FED_AT(x)
     const i64 group = GROUP_ID(0) % groups, bands = (oh + band - 1) / band, count = images * bands;
     const i64 first = GROUP_ID(0) / groups * chunk, stop = first + chunk < count ? first + chunk : count;
     const i64 b0 = GROUP_ID(1) * block_step, b1 = b0 + block_step < blocks ? b0 + block_step : blocks;
@@ -114,7 +79,7 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
     y += y_start + group * o * yo;
     for (i64 e = first; e < stop; ++e) {
         const i64 image = e / bands, i0 = e % bands * band, rows = oh - i0 < band ? oh - i0 : band;
-        pnn_conv_fill(x + image * xn, patch, i0, c, xc, xh, xw, AXIS_GIVEN(h), AXIS_GIVEN(w));
+        pnn_conv_fill(x, image * xn, patch, i0, c, xc, xh, xw, AXIS_GIVEN(h), AXIS_GIVEN(w), FED_GIVEN(x));
         for (i64 block = b0; block < b1; ++block) {
             const i64 j0 = block * NR, cols = o - j0 < NR ? o - j0 : NR;
             VEC shift[NV];
@@ -126,8 +91,10 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
                 for (i64 k = 0; k < ow; k += P) {
 #if AHEAD
                     if (block == b0) { /* the next band's part of these pixels */
-                        GLOBAL const TYPE(T)* ahead = x + image * xn + (h_first + (i0 + i + h_count) * h_step) * xh + (w_first + k * w_step) * xw;
-                        for (i64 l = 0; l < P * w_step * xw; l += CACHE_LINE(T)) PREFETCH(ahead + l);
+                        const i64 ahead = image * xn + (h_first + (i0 + i + h_count) * h_step) * xh + (w_first + k * w_step) * xw;
+                        for (i64 l = ahead; l < ahead + P * w_step * xw; l += CACHE_LINE(T)) PREFETCH(x + l);
+                        if (x_kind > NORM_RELU)
+                            for (i64 l = ahead; l < ahead + P * w_step * xw; l += CACHE_LINE(T)) PREFETCH(x_z + l);
                     }
 #endif
                     VEC acc[P * NV];
@@ -177,44 +144,52 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
 #endif
 
 #ifdef CONV_LAST_WEIGHT
+#define GB (OB > VW ? OB : VW) /* channels of a copied cotangent that lie together */
 /* Weight gradient: lanes are channels of the image, NV vectors of a block, under TAPS neighbouring taps; OB channels of the
  * cotangent are read one by one, each once for all taps. OB x TAPS x NV vectors in registers are summed over the pixels of
  * `batch` bands, then added to partial (part, group, o, block of CB channels, p, q, CB): a two-level sum.
- * One work-item: one group, bands [GROUP_ID(1) chunk, ...). Cotangents are read where they are (DIRECT), or from a copy (row,
- * column, o, zeros past it). Traffic: x and g once, partial in cache. */
+ * One work-item: one group, bands [GROUP_ID(1) chunk, ...). Cotangents are read where they are, or from a copy (row, column, o,
+ * zeros past it) of copy_size elements, not 0. Traffic: x and g once, partial in cache. */
 KERNEL(pnn_conv_last_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), OUT(R, patch), i64 images, i64 groups, i64 c, i64 o,
                                       i64 oh, i64 ow, i64 kh, i64 kw, AXIS(h), AXIS(w), i64 xn, i64 xc, i64 xh, i64 xw, i64 yn,
-                                      i64 yo, i64 yh, i64 yw, i64 band, i64 chunk, i64 batch, i64 patch_size, i64 copy_size) {
+                                      i64 yo, i64 yh, i64 yw, i64 band, i64 chunk, i64 batch, i64 patch_size, i64 copy_size, FED_IN(x),
+                                      FED_IN(g)) {
     AT_IN(T, x);
     AT_IN(T, g);
     AT_OUT(R, partial);
     AT_OUT(R, patch);
+    FED_AT(x)
+    FED_AT(g)
     const i64 group = GROUP_ID(0), bands = (oh + band - 1) / band, count = images * bands, blocks = (c + CB - 1) / CB;
     const i64 first = GROUP_ID(1) * chunk, stop = first + chunk < count ? first + chunk : count;
     const i64 line = w_phases * w_count * CB, plane = h_count * line, taps = kh * kw;
-    const i64 copied = (o + OB - 1) / OB * OB;
+    const i64 copied = (o + GB - 1) / GB * GB;
     patch += (GROUP_ID(1) * groups + group) * batch * (patch_size + copy_size);
     GLOBAL R* copy = patch + batch * patch_size;
     partial += (GROUP_ID(1) * groups + group) * o * blocks * taps * CB;
     x += group * c * xc;
     g += group * o * yo;
-#if DIRECT
-    const i64 gh = yh, gw = yw;
-#else
-    const i64 gh = ow * copied, gw = copied;
-#endif
+    const i64 gh = copy_size ? ow * GB : yh, gw = copy_size ? GB : yw;
     for (i64 e0 = first; e0 < stop; e0 += batch) {
         const i64 units = stop - e0 < batch ? stop - e0 : batch;
         for (i64 u = 0; u < units; ++u) {
             const i64 image = (e0 + u) / bands, i0 = (e0 + u) % bands * band;
-            pnn_conv_fill(x + image * xn, patch + u * patch_size, i0, c, xc, xh, xw, AXIS_GIVEN(h), AXIS_GIVEN(w));
-#if !DIRECT
+            pnn_conv_fill(x, image * xn, patch + u * patch_size, i0, c, xc, xh, xw, AXIS_GIVEN(h), AXIS_GIVEN(w), FED_GIVEN(x));
             const i64 rows = oh - i0 < band ? oh - i0 : band;
-            for (i64 i = 0; i < rows; ++i)
-                for (i64 j = 0; j < ow; ++j)
-                    for (i64 l = 0; l < copied; ++l)
-                        copy[u * copy_size + i * gh + j * gw + l] = l < o ? LOAD(T, g, image * yn + (i0 + i) * yh + j * yw + l * yo) : 0;
-#endif
+            for (i64 i = 0; copy_size && i < rows; ++i)
+                for (i64 l0 = 0; l0 < copied; l0 += GB) {
+                    const i64 line_at = image * yn + (i0 + i) * yh + l0 * yo;
+                    GLOBAL R* line_to = copy + u * copy_size + l0 * band * ow + i * gh;
+                    if (g_kind)
+                        for (i64 l = 0; l < GB; l += VW) pnn_conv_fed(g, line_at + l, l0 + l, ow, yw, line_to + l, GB, FED_GIVEN(g));
+                    else if (yo == 1 && l0 + GB <= o)
+                        for (i64 j = 0; j < ow; ++j)
+#pragma unroll
+                            for (int l = 0; l < GB; l += VW) VPUT(R, line_to + j * GB + l, VGET(T, g + line_at + j * yw + l, 0));
+                    else
+                        for (i64 j = 0; j < ow; ++j)
+                            for (i64 l = 0; l < GB; ++l) line_to[j * GB + l] = l0 + l < o ? LOAD(T, g, line_at + j * yw + l * yo) : 0;
+                }
         }
         for (i64 o0 = 0; o0 < o; o0 += OB)
             for (i64 block = 0; block < blocks; ++block)
@@ -228,10 +203,11 @@ KERNEL(pnn_conv_last_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), OUT(R
                             if (q + t + 1 < kw) { NEXT_TAP(w) }
                         }
 #if AHEAD
-                        /* Each pass asks for one cache line per pixel of the next batch: of x, then of g, then there is no more. */
-                        const i64 pass = ((o0 / OB * blocks + block) * kh + p) * ((kw + TAPS - 1) / TAPS) + q / TAPS, x_lines = (c + CACHE_LINE(T) - 1) / CACHE_LINE(T);
-                        const int of_x = pass < x_lines, of_g = !of_x && (pass - x_lines) * CACHE_LINE(T) < o;
-                        GLOBAL const TYPE(T)* next = of_x ? x + (h_first + (h_count - band) * h_step) * xh + pass * CACHE_LINE(T) : g + (pass - x_lines) * CACHE_LINE(T);
+                        /* Each pass asks for one cache line per pixel of the next batch: of x, of g, of what else g is made of. */
+                        const i64 pass = ((o0 / OB * blocks + block) * kh + p) * ((kw + TAPS - 1) / TAPS) + q / TAPS;
+                        const i64 g_pass = pass - (c + CACHE_LINE(T) - 1) / CACHE_LINE(T), g_lines = (o + CACHE_LINE(T) - 1) / CACHE_LINE(T), z_pass = g_pass - g_lines;
+                        const int of_x = g_pass < 0, of_g = !of_x && z_pass < (g_kind ? g_lines : 0);
+                        GLOBAL const TYPE(T)* next = of_x ? x + (h_first + (h_count - band) * h_step) * xh + pass * CACHE_LINE(T) : z_pass < 0 ? g + g_pass * CACHE_LINE(T) : g_z + z_pass * CACHE_LINE(T);
                         const i64 next_n = of_x ? xn : of_g ? yn : 0, next_h = of_x ? h_step * xh : of_g ? yh : 0, next_w = of_x ? w_step * xw : of_g ? yw : 0;
 #endif
                         VEC acc[OB * TAPS * NV];
@@ -239,11 +215,7 @@ KERNEL(pnn_conv_last_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), OUT(R
                         for (int r = 0; r < OB * TAPS * NV; ++r) acc[r] = (VEC)(0);
                         for (i64 u = 0; u < units; ++u) {
                             const i64 i0 = (e0 + u) % bands * band, rows = oh - i0 < band ? oh - i0 : band;
-#if DIRECT
-                            GLOBAL const R* given = g + (e0 + u) / bands * yn + i0 * yh + o0;
-#else
-                            GLOBAL const R* given = copy + u * copy_size + o0;
-#endif
+                            GLOBAL const R* given = copy_size ? copy + u * copy_size + o0 / GB * GB * band * ow + o0 % GB : (GLOBAL const R*)g + (e0 + u) / bands * yn + i0 * yh + o0;
                             for (i64 i = 0; i < rows; ++i) {
                                 GLOBAL const R* at = row + u * patch_size + i * line;
                                 GLOBAL const R* gv = given + i * gh;

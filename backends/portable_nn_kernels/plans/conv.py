@@ -127,6 +127,11 @@ def bias_args(bias: Spec | Weak | None) -> tuple[Arg, Arg, Arg]:
 @plans("conv2d_weight_grad")
 def conv2d_weight_grad(call: Call, profile: Profile) -> Plan:
     """Plan the gradient of the filters: parts of the pixels, then their sum."""
+    return weight_grad(call, profile)
+
+
+def weight_grad(call: Call, profile: Profile, copied: bool = False) -> Plan:
+    """Return this plan; `copied`: see `conv_last.weight_grad`."""
     x, y, weight = call.spec(0), call.spec(1), call.outputs[0]
     if call.outputs[0].size == 0:
         return Plan(())
@@ -136,7 +141,7 @@ def conv2d_weight_grad(call: Call, profile: Profile) -> Plan:
         plan, partial, parts, lanes = conv_depth.weight_grad(profile, x, y, weight, window)
         return Plan((*plan.launches, weight_sum(profile, weight, partial, parts, 1, lanes)), plan.scratch)
     if profile.shape == "cpu" and y.size and conv_last.serves(x, weight.shape[1], y.shape[1] // groups):
-        plan, partial, parts, lanes = conv_last.weight_grad(profile, x, y, weight, window, groups)
+        plan, partial, parts, lanes = conv_last.weight_grad(profile, x, y, weight, window, groups, copied)
         # The blocks are of input channels: sums of one output channel each, c of them with a row per tap.
         turned = Spec((weight.shape[0] * weight.shape[1], weight.shape[2] * weight.shape[3]), weight.dtype)
         return Plan((*plan.launches, weight_sum(profile, turned, partial, parts, weight.shape[0], lanes)), plan.scratch)

@@ -28,6 +28,32 @@ def _up(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def feed(x: Ref, how: Feed | None = None, tag: str = "f32") -> tuple[Arg, ...]:
+    """Return FED_IN of the kernels, whose last arguments it is: what In or Out `x` is made of; by default it is there itself."""
+    if how is None:
+        return (*[x] * 7, Const("i32", 0), Const(tag, 0.0))
+    return (*how.arrays, Const("i32", how.kind), Const(tag, how.share))
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """How a kernel computes an image that is not in memory.
+
+    Parameters
+    ----------
+    kind : int
+        NORM_RELU and so on in the kernel's text.
+    arrays : tuple of Ref
+        z, mean, rstd, weight, bias, gw, gb; where one is not used, any.
+    share : float
+        One part in the elements that a channel's mean is of.
+    """
+
+    kind: int
+    arrays: tuple[Ref, ...]
+    share: float
+
+
 def serves(image: Spec, channels: int, made: int) -> bool:
     """Tell whether these plans take a convolution that reads `image`, so many of its channels per group, and makes `made`."""
     return image.strides[1] == 1 and channels >= _FEWEST and made > _NARROW and image.shape[1] > 1
@@ -168,7 +194,7 @@ def convolution(
     args: tuple[Arg, ...] = (
         In(0), Scratch(scratch), where, Out(0), Scratch(scratch + 1),
         *_i64(n, groups, c, o, h.out, w.out, h.taps, w.taps, *h.numbers(tile.band), *w.numbers(tile.wide), xn, xc, xh, xw, *places, blocks, tile.band, chunk, block_step, tile.patch),
-        Const("i32", has_bias), *_i64(bias_step),
+        Const("i32", has_bias), *_i64(bias_step), *feed(In(0), tag=dtypes.TAGS[compute]),
     )  # fmt: skip
     taps = w.taps if w.step == w.dilation == 1 and 1 < w.taps <= _TAPS else 1
     tags = (*_tags("pnn_conv_last", made, tile, P=tile.pixels, TAPS=taps, AHEAD=int(profile.prefetch)), *end)
@@ -182,8 +208,13 @@ def reach_of(axis: Axis) -> Reach:
     return Reach(axis.size, -axis.before, axis.stride, axis.dilation, axis.kernel, axis.out)
 
 
-def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window, groups: int) -> tuple[Plan, Ref, int, int]:
-    """Plan the partial sums of the gradient of the filters; return also where they are, how many, and the block of c."""
+def weight_grad(
+    profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window, groups: int, copied: bool = False
+) -> tuple[Plan, Ref, int, int]:
+    """Plan the partial sums of the gradient of the filters; return also where they are, how many, and the block of c.
+
+    `copied` asks for a copy of the cotangents where none is needed: one can be fed, see `plans/fed.py`.
+    """
     h, w = (reach_of(axis) for axis in window)
     c, o = x.shape[1] // groups, y.shape[1] // groups
     compute = dtypes.accumulator(y.dtype)
@@ -192,7 +223,7 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
     block = 2 * lanes if taps == 1 and c > lanes else max(lanes, _channel_block(c))
     made = 1 << (_SUMS * lanes // (taps * block)).bit_length() - 1
     made = min(made, 1 << max(o - 1, 0).bit_length())
-    direct = y.strides[1] == 1 and compute == y.dtype and o % made == 0
+    direct = y.strides[1] == 1 and compute == y.dtype and o % made == 0 and not copied and o <= max(made, lanes)
     # What is summed over stays in the first cache: rows of a block of channels, and as much again of the cotangents' cache lines.
     row = block * h.phases * w.phases * w.entries(w.out) * compute.itemsize
     beside = w.out * max(made * compute.itemsize, 64)
@@ -207,14 +238,16 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
     batch = max(1, min(chunk, room // (row * h.entries(band) + beside * band)))
     blocks = _up(c, block)
     patch = blocks * row // compute.itemsize * h.entries(band)
-    copy = 0 if direct else band * w.out * _up(o, made) * made
+    together = max(made, lanes)
+    copy = 0 if direct else band * w.out * _up(o, together) * together
     args: tuple[Arg, ...] = (
         In(0), In(1), Scratch(0), Scratch(1),
         *_i64(x.shape[0], groups, c, o, h.out, w.out, h.taps, w.taps, *h.numbers(band), *w.numbers(w.out), *x.strides, *y.strides, band, chunk, batch, patch, copy),
+        *feed(In(0), tag=dtypes.TAGS[compute]), *feed(In(1), tag=dtypes.TAGS[compute]),
     )  # fmt: skip
     tags: tuple[tuple[str, Define], ...] = (
         ("CONV_LAST_WEIGHT", 1), ("T", dtypes.TAGS[y.dtype]), ("R", dtypes.TAGS[compute]), ("VW", lanes), ("NV", block // lanes), ("CB", block),
-        ("OB", made), ("TAPS", taps), ("DIRECT", int(direct)), ("AHEAD", int(profile.prefetch)),
+        ("OB", made), ("TAPS", taps), ("AHEAD", int(profile.prefetch)),
     )  # fmt: skip
     launch = Launch("pnn_conv_last_weight", _SOURCE, (groups, parts), (1, 1), args, tags)
     sums = Spec((parts, groups * o * blocks * h.taps * w.taps * block), compute)

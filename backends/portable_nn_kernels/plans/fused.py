@@ -59,6 +59,8 @@ def plan_fused(op: Fused, call: Call, profile: Profile, planned: Planner) -> Pla
             name, tag = kernel.made[at]
             values.append(Term(tag, name))
             outputs.append(Operand(f"out{i}", spec, Out(i)))
+    if not values:  # what the mapping would have made is made by those who read it
+        return Plan(before, scratch)
     last = map_launch(
         outputs[0].spec.shape, list(kernel.inputs.values()), outputs, kernel.steps, values, profile, list(kernel.scalars.values())
     )
