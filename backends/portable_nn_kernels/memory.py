@@ -59,27 +59,34 @@ def _placed(blocks: Sequence[Block], pause: int) -> int:
     Larger blocks first, each in the smallest gap among those placed before it that are in use at the same time: without a
     pause within a few per cent of the most that is alive at once on the programs of trained models, which no plan can go below.
     """
-    placed: list[Block] = []
+    placed: list[tuple[int, int, int, int]] = []  # steps from which and to which nothing else may lie there, from and to which byte
     size = 0
     for block in sorted(blocks, key=lambda b: (-b.nbytes, b.first)):
         need = rounded(block.nbytes)
-        taken = sorted(
-            (b.offset, b.offset + rounded(b.nbytes))
-            for b in placed if b.first <= block.last + pause and block.first <= b.last + pause
-        )  # fmt: skip
+        since, until = block.first, block.last + pause
+        taken = sorted([(start, stop) for first, last, start, stop in placed if first <= until and since <= last])
         best, best_gap, end = None, 0, 0
         for start, stop in taken:
             gap = start - end
             if gap >= need and (best is None or gap < best_gap):
                 best, best_gap = end, gap
-            end = max(end, stop)
+            if stop > end:
+                end = stop
         block.offset = end if best is None else best
         size = max(size, block.offset + need)
-        placed.append(block)
+        placed.append((since, until, block.offset, block.offset + need))
     return size
 
 
 def alive(blocks: Sequence[Block]) -> int:
     """Return the largest number of bytes in use at one step: what no plan can go below."""
-    steps = {b.first for b in blocks}
-    return max((sum(rounded(b.nbytes) for b in blocks if b.first <= at <= b.last) for at in steps), default=0)
+    changes: dict[int, int] = {}
+    for block in blocks:
+        nbytes = rounded(block.nbytes)
+        changes[block.first] = changes.get(block.first, 0) + nbytes
+        changes[block.last + 1] = changes.get(block.last + 1, 0) - nbytes
+    most = now = 0
+    for _, change in sorted(changes.items()):
+        now += change
+        most = max(most, now)
+    return most
