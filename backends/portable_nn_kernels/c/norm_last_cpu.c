@@ -5,6 +5,8 @@
  * with RELU whether there is a WEIGHT and a BIAS. */
 #ifdef PNN_OPENCL
 #include "math.h"
+/* Code for each of 16 lanes wherever a row's end is read or written took the compiler two thirds of its time. */
+#define PART_LOOP _Pragma("nounroll")
 #include "vector_cpu.h"
 /* A block of rows, channels [c, c + VW): BODY is compiled for whole vectors and for what is left at the end. */
 #define WHOLE_GET(tag, p) VGET(tag, p, 0)

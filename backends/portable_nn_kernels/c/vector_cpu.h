@@ -52,18 +52,22 @@
         sum += pnn_lanes_sum(all_);                                                             \
     }
 
+/* What stands before the loops over lanes: by default compilers make code of each. */
+#ifndef PART_LOOP
+#define PART_LOOP
+#endif
 #define VEC_MEMORY(tag, load, store)                                                            \
     DEVICE VEC pnn_vget_##tag(GLOBAL const TYPE(tag)* p) { return load; }                       \
     DEVICE void pnn_vput_##tag(GLOBAL TYPE(tag)* p, VEC v) { store; }                           \
     DEVICE VEC pnn_part_get_##tag(GLOBAL const TYPE(tag)* p, i64 count, R fill) {               \
         R lane[VW];                                                                             \
-        for (i64 l = 0; l < VW; ++l) lane[l] = l < count ? (R)LOAD(tag, p, l) : fill;           \
+        PART_LOOP for (i64 l = 0; l < VW; ++l) lane[l] = l < count ? (R)LOAD(tag, p, l) : fill; \
         return CAT(vload, VW)(0, lane);                                                         \
     }                                                                                           \
     DEVICE void pnn_part_put_##tag(GLOBAL TYPE(tag)* p, i64 count, VEC v) {                     \
         R lane[VW];                                                                             \
         CAT(vstore, VW)(v, 0, lane);                                                            \
-        for (i64 l = 0; l < VW && l < count; ++l) STORE(tag, p, l, lane[l]);                    \
+        PART_LOOP for (i64 l = 0; l < VW && l < count; ++l) STORE(tag, p, l, lane[l]);          \
     }
 
 DEVICE VEC pnn_vmax(VEC x, VEC y) { return select(y, x, (x >= y) | (x != x)); } /* propagates NaN, as pnn_max does */
