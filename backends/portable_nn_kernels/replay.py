@@ -103,8 +103,10 @@ class PlannedReplay:
 
     def _bind(self) -> None:
         """Build all programs together, which may take less time than one after another, and bind every launch."""
-        backend = self.backend
-        backend.build([launch for _, _, plan, _ in self._work for launch in plan.launches])
+        backend, program = self.backend, self.program
+        states = {program.slots[program.inputs[i]].spec for i in self._states}
+        takes = [copy_launch(spec, In(0), spec, Out(0), backend.profile) for spec in states if spec.size]  # see _take_states
+        backend.build([*(launch for _, _, plan, _ in self._work for launch in plan.launches), *takes])
         self._bound = [
             backend.bind_plan(step.op, step.call, plan, fixed=True) if step else [backend.bind_fixed(x, slots_of(x, 1, 1)) for x in plan.launches]
             for _, _, plan, step in self._work

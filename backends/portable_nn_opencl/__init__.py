@@ -40,7 +40,6 @@ def backend(device: str | None = None) -> Backend:
 
     with probe.ahead():
         from .devices import choose
-        from .opencl import OpenCLBackend as OpenCLBackend  # imported while a first probe runs
 
         found = choose(device)
     return _made(found.key)

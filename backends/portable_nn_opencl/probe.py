@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -101,6 +102,7 @@ class _Probing:
         self.crew.device = helpers.identity(device)
         self.crew.tell(self.crew.device)
         threading.Thread(target=read, daemon=True).start()
+        import_module("portable_nn_opencl.opencl")  # what is needed next, while the process is at it
         said, line = "", "-"
         limit, end = timeout, time.monotonic() + timeout
         while line and "works" not in line:

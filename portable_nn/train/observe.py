@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import patch
 
 from ..core.call import Call
 from ..core.op import Op
@@ -126,6 +125,8 @@ def observed(model: Module, see: Callable[[Seen], None], timed: bool = False) ->
         return inside
 
     kinds = {type(module) for _, module in named_modules(model)}
+    from unittest.mock import patch  # 15 ms: it imports asyncio
+
     patches: list[Any] = [patch.object(Op, "apply", seen_apply), patch.object(Tape, "record", seen_record)]
     patches.append(patch.object(Tape, "_pull", staticmethod(seen_pull)))
     # All that are inherited are looked up before any is replaced: a parent's wrapper must not be wrapped again.

@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 from ..core.backend import Backend
 from ..core.errors import SettingError
@@ -242,6 +241,8 @@ def _watched_calls(backend: Backend, found: list[Work]) -> Iterator[None]:
             return made
 
         return timed
+
+    from unittest.mock import patch  # 15 ms: it imports asyncio
 
     with patch.object(backend, "prepare", prepare):
         yield
