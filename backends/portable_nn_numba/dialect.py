@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .shim import cuda, device
+from .shim import bits, claim, cuda, device
 
 i8, i16, i32, i64 = np.int8, np.int16, np.int32, np.int64
 u8, u16, u32, u64 = np.uint8, np.uint16, np.uint32, np.uint64
@@ -104,28 +104,7 @@ def GLOBAL_ID(d: Any) -> Any:
 # -- bits -----------------------------------------------------------------------------------------------------------
 
 
-@device
-def AS_U32(x: Any) -> Any:
-    """Return a float32's bits."""
-    return f32(x).view(u32)
-
-
-@device
-def AS_F32(x: Any) -> Any:
-    """Return the float32 of bits."""
-    return u32(x).view(f32)
-
-
-@device
-def AS_U64(x: Any) -> Any:
-    """Return a float64's bits."""
-    return f64(x).view(u64)
-
-
-@device
-def AS_F64(x: Any) -> Any:
-    """Return the float64 of bits."""
-    return u64(x).view(f64)
+AS_U32, AS_F32, AS_U64, AS_F64 = bits(f32, u32), bits(u32, f32), bits(f64, u64), bits(u64, f64)
 
 
 @device
@@ -285,6 +264,6 @@ def BARRIER() -> None:
 @device
 def REPORT(err: Any, code: Any, index: Any, value: Any) -> None:
     """Set the error word if nobody has: the first reporter wins."""
-    if cuda.atomic.compare_and_swap(err, i64(0), i64(code)) == 0:
+    if claim(err, i64(code)) == 0:
         err[1] = i64(index)
         err[2] = i64(value)

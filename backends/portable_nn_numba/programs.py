@@ -41,12 +41,12 @@ class Program:
     threads: int
     digest: str
 
-    def compile(self, cc: tuple[int, int]) -> shim.Library:
-        """Type and lower the kernel."""
+    def compile(self, target: str) -> shim.Library:
+        """Compile the kernel for a target such as "sm_90" or "gfx90a"."""
         try:
-            return shim.compile_kernel(self.function, self.parameters, self.threads, cc)
+            return shim.compile_kernel(self.function, self.parameters, self.threads, target)
         except Exception as error:  # numba's errors are many, and long: name the kernel first
-            raise BackendError(f"numba refused the kernel {self.name}: {type(error).__name__}: {error}") from error
+            raise BackendError(f"{shim.PACKAGE} refused the kernel {self.name}: {type(error).__name__}: {error}") from error
 
 
 @lru_cache(maxsize=4096)

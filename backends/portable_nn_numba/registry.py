@@ -13,7 +13,7 @@ from portable_nn.core.errors import NoKernel
 from portable_nn_kernels.launch import Define, Term
 
 from .dialect import TYPE, Array, Word
-from .shim import Parameter, device
+from .shim import Parameter, body
 
 Defines = Mapping[str, Any]
 Factory = Callable[[Defines], Callable[..., Any]]
@@ -111,7 +111,7 @@ def without(function: Callable[..., Any], *absent: str) -> Callable[..., Any]:
     gone = {*absent, *(f"{name}_offset" for name in absent if isinstance(names[name].annotation, Array))}
     kept = [name for name in names if name not in gone]
     given = ", ".join("0" if name in gone else name for name in names)
-    scope = {"body": device(function), "__name__": function.__module__}
+    scope = {"body": body(function), "__name__": function.__module__}
     exec(f"def {function.__name__}({', '.join(kept)}):\n    body({given})", scope)  # a kernel has no variable parameters
     made: Any = scope[function.__name__]
     made.__annotations__ = {name: said for name, said in function.__annotations__.items() if name in kept}

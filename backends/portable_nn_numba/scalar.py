@@ -14,7 +14,7 @@ import numpy as np
 
 from portable_nn.core.expression import NUMPY_CALLS
 
-from .dialect import AS_F32, AS_U32, TYPE, f32, f64, i32, u32, u64
+from .dialect import AS_F32, AS_F64, AS_U32, AS_U64, TYPE, f32, f64, i32, u32, u64
 from .shim import SIMULATED, device
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
@@ -51,15 +51,16 @@ def _floats(tag: str) -> None:
     largest = T(3.4028234663852886e38) if tag == "f32" else T(1.7976931348623157e308)
     U = u32 if tag == "f32" else u64
     sign_bit = U(0x80000000) if tag == "f32" else U(0x8000000000000000)
+    as_bits, of_bits = (AS_U32, AS_F32) if tag == "f32" else (AS_U64, AS_F64)
     other = U(0x7FFFFFFF) if tag == "f32" else U(0x7FFFFFFFFFFFFFFF)
 
     @device
     def copysign(x: Any, y: Any) -> Any:
-        return U(U(T(x).view(U) & other) | U(T(y).view(U) & sign_bit)).view(T)
+        return of_bits(U(as_bits(x) & other) | U(as_bits(y) & sign_bit))
 
     @device
     def absolute(x: Any) -> Any:
-        return U(T(x).view(U) & other).view(T)
+        return of_bits(as_bits(x) & other)
 
     @device
     def fmod(x: Any, y: Any) -> Any:
@@ -94,7 +95,7 @@ def _floats(tag: str) -> None:
         return i32(1) if absolute(x) <= largest else i32(0)
 
     def signbit(x: Any) -> Any:
-        return i32(1) if U(T(x).view(U) & sign_bit) != U(0) else i32(0)
+        return i32(1) if U(as_bits(x) & sign_bit) != U(0) else i32(0)
 
     def maximum(x: Any, y: Any) -> Any:
         return x if x >= y or x != x else y

@@ -74,16 +74,16 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         cupy: ModuleType = importlib.import_module("cupy")
         hardware = importlib.import_module("portable_nn_numba.hardware")
         programs: dict[str, Any] = {}
-        compiled_file = hardware.ptx_file
+        compiled_file = hardware.code_file
         folder = tmp_path_factory.mktemp("ptx")
         hardware.cache_folder = lambda: folder
 
-        def ptx_file(program: Any, cc: tuple[int, int]) -> Path:
-            path: Path = compiled_file(program, cc)
+        def code_file(program: Any, target: str) -> Path:
+            path: Path = compiled_file(program, target)
             programs[str(path)] = program
             return path
 
-        hardware.ptx_file, cupy.RawModule = ptx_file, _module_of(programs)
+        hardware.code_file, cupy.RawModule = code_file, _module_of(programs)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(importlib.import_module("portable_nn_cupy.devices"), "probe", lambda index: None)
             made = selection.get("numba")  # the one that cupy arrays are given to

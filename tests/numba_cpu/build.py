@@ -21,7 +21,7 @@ from portable_nn.core.errors import BackendError
 if TYPE_CHECKING:
     from portable_nn_numba.programs import Program
 
-CC = (9, 0)
+TARGET = "sm_90"
 _HERE = Path(__file__).parent
 
 
@@ -183,7 +183,7 @@ class Kernel:
         if path.exists():
             code = path.read_bytes()
         else:
-            library = program.compile(CC)
+            library = program.compile(TARGET)
             code = object_code(library.llvm(), library.entry, digest)
             _written(path, code)
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
