@@ -1,4 +1,4 @@
-"""The numba backend: kernels in Python, compiled by numba-cuda, on the user's own `cupy.ndarray` or, simulated, on NumPy arrays.
+"""The numba backend: kernels in Python, compiled by a `numba.cuda`, on the user's own `cupy.ndarray` or, simulated, on NumPy arrays.
 
 Nothing here imports numba until a backend or its status is asked for, so a missing numba is an ImportError that the
 selection reports as "not installed".
@@ -6,12 +6,13 @@ selection reports as "not installed".
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from portable_nn.core.backend import Backend, DeviceInfo, Status
 from portable_nn.core.version import VERSION as VERSION
 
-INSTALL = 'pip install "portable-nn[numba]"'
+INSTALL = 'pip install "portable-nn[numba]" (on AMD: "portable-nn[numba-rocm]")'
 
 
 @cache
@@ -35,7 +36,7 @@ def backend(device: str | None = None) -> Backend:
     Parameters
     ----------
     device : str, optional
-        CUDA's index, "gpu", or part of a device's name; by default CuPy's current device. Under numba's simulator
+        CUDA's or HIP's index, "gpu", or part of a device's name; by default CuPy's current device. Under numba's simulator
         (NUMBA_ENABLE_CUDASIM=1) there is only that.
     """
     from .shim import SIMULATED
@@ -57,4 +58,5 @@ def status() -> Status:
     import portable_nn_cupy
 
     found = portable_nn_cupy.status()
-    return Status("numba", found.state, found.reason, found.devices, INSTALL)
+    devices = tuple(replace(device, platform=f"{device.platform}, {version()}") for device in found.devices)
+    return Status("numba", found.state, found.reason, devices, INSTALL)

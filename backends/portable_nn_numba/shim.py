@@ -270,8 +270,11 @@ def _numba_hip(function: Callable[..., Any], signature: Any, threads: int, targe
     with _replaced(dispatcher, get_current_device=lambda: SimpleNamespace(amdgpu_arch=target)):
         text, _ = cuda.compile_llvm_ir(function, signature, amdgpu_arch=target)
 
+    # No vectors of a lane's own: LLVM 23 makes some (of an integer remainder) that its back end then ends the process over.
+    options = ["-ffp-contract=off", "-fno-vectorize"]
+
     def code_object() -> bytes:
-        made, _, _ = comgr.compile_bc(llvmutils.to_bc(text), f"amdgcn-amd-amdhsa--{target}", extra_opts=["-ffp-contract=off"])
+        made, _, _ = comgr.compile_bc(llvmutils.to_bc(text), f"amdgcn-amd-amdhsa--{target}", extra_opts=options)
         return bytes(made)
 
     return Library(_named(r"amdgpu_kernel void @([\w$.]+)\(", text), code_object, lambda: [text])

@@ -28,7 +28,7 @@ TABLE = {
     "cupy": ("portable_nn_cupy", 'pip install "portable-nn[cuda13]"'),
     "opencl": ("portable_nn_opencl", 'pip install "portable-nn[opencl]"'),
     "numpy": ("portable_nn_numpy", "pip install portable-nn"),
-    "numba": ("portable_nn_numba", 'pip install "portable-nn[numba]"'),
+    "numba": ("portable_nn_numba", 'pip install "portable-nn[numba]" (on AMD: "portable-nn[numba-rocm]")'),
     "null": ("portable_nn_null", "pip install portable-nn"),
 }
 AUTO = ("cupy", "opencl", "numpy")

@@ -155,20 +155,44 @@ status = selection.status("numba")
 print(json.dumps({
     "package": shim.PACKAGE, "target": backend.programs.target, "vendor": backend.profile.vendor, "launched": launched,
     "options": [c[2] for c in fake_numba_hip.compiled], "signatures": [str(c[1]) for c in fake_numba_hip.compiled], "state": status.state,
+    "platform": status.devices[0].platform,
 }))
 """
+
+
+WITHOUT_NUMBA_HIP = """
+import json
+import cupy
+cupy.cuda.runtime.is_hip = True
+from portable_nn.core import selection
+found = selection.status("numba")
+print(json.dumps({"state": found.state, "reason": found.reason, "install": found.install}))
+"""
+
+
+def _said(script: str, tmp_path: Path) -> Any:
+    path = os.pathsep.join(str(ROOT / p) for p in ("tests/fake_cupy", "tests", "backends", "."))
+    given = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path), "PORTABLE_NN_NUMBA": "", "NUMBA_ENABLE_CUDASIM": "0"}
+    done = subprocess.run([sys.executable, "-c", script], env=given, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert not done.returncode, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.skipif(find_spec("numba") is not None and find_spec("numba.hip") is not None, reason="numba-hip is installed")
+def test_a_rocm_cupy_without_numba_hip_says_what_to_install(tmp_path: Path) -> None:
+    said = _said(WITHOUT_NUMBA_HIP, tmp_path)
+    assert said["state"] == "not installed"
+    assert said["reason"] == 'numba-hip not installed (this CuPy is built for ROCm); pip install "portable-nn[numba-rocm]"'
+    assert "portable-nn[numba-rocm]" in said["install"]
 
 
 def test_the_backend_on_amd(shim: Any, tmp_path: Path) -> None:
     """A ROCm build of CuPy: numba-hip is taken, makes code objects for the device's processor, and CuPy is given them like PTX."""
     require("numba", "" if find_spec("numba") else "numba is not installed")
-    path = os.pathsep.join(str(ROOT / p) for p in ("tests/fake_cupy", "tests", "backends", "."))
-    given = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(tmp_path), "PORTABLE_NN_NUMBA": "", "NUMBA_ENABLE_CUDASIM": "0"}
-    done = subprocess.run([sys.executable, "-c", ON_AMD], env=given, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert not done.returncode, done.stderr[-3000:]
-    said = json.loads(done.stdout.splitlines()[-1])
+    said = _said(ON_AMD, tmp_path)
     assert (said["package"], said["target"], said["vendor"], said["state"]) == ("numba-hip", "gfx90a", "amd", "ready")
-    assert said["options"] == [["-ffp-contract=off"]] * 2
+    assert "numba-hip 0.2.1" in said["platform"]
+    assert said["options"] == [["-ffp-contract=off", "-fno-vectorize"]] * 2
     (exp, take) = said["launched"]
     assert Path(exp[0]).parent == tmp_path / "portable_nn" / "numba"
     assert re.fullmatch(r"pnn_map-gfx90a-[0-9a-f]{40}\.hsaco", Path(exp[0]).name)

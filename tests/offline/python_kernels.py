@@ -6,13 +6,14 @@ PORTABLE_NN_NUMBA says whose `numba.cuda`; `without_rocm` is what numba-hip need
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from portable_nn.core import selection
 from portable_nn.core.errors import BackendError, DTypeError, NoKernel
@@ -64,22 +65,35 @@ def jobs(most: int, ops: Iterable[str] = ()) -> list[tuple[str, Any]]:
     return found
 
 
-def refusal(program: Any, target: str) -> str:
-    """Compile a program in a process of its own, which a compiler may abort; return why not."""
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            program.compile(target).code()
-        except (BackendError, RuntimeError) as error:
-            os.write(write, f"{program.name}: {error}"[:1500].encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        told = pipe.read().decode()
-    _, ended = os.waitpid(child, 0)
-    return told or (f"{program.name}: the compiler aborted the process (signal {os.WTERMSIG(ended)})" if os.WIFSIGNALED(ended) else "")
+def refusals(found: list[tuple[str, Any]], target: str) -> Iterator[str]:
+    """Compile programs; yield of each why not, or nothing. In a process beside this one, which a compiler may abort."""
+    done = 0
+    while done < len(found):
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            _compile(found[done:], target, write)
+        os.close(write)
+        with os.fdopen(read, encoding="utf-8") as pipe:
+            for line in pipe:
+                yield json.loads(line)
+                done += 1
+        _, ended = os.waitpid(child, 0)
+        if done < len(found):
+            yield f"{found[done][1].name}: the compiler ended the process ({ended})"
+            done += 1
+
+
+def _compile(found: list[tuple[str, Any]], target: str, write: int) -> NoReturn:
+    with os.fdopen(write, "w", encoding="utf-8") as pipe:
+        for _, program in found:
+            told = ""
+            try:
+                program.compile(target).code()
+            except (BackendError, RuntimeError) as error:
+                told = f"{program.name}: {error}"[:1500]
+            print(json.dumps(told), file=pipe, flush=True)
+    os._exit(0)
 
 
 def main() -> int:
@@ -95,9 +109,7 @@ def main() -> int:
     from portable_nn_numba import shim
 
     found, refused = jobs(options.most, options.ops), 0
-    found[0][1].compile(options.target).code()  # what all need is made once, before the processes part
-    for name, program in found:
-        told = refusal(program, options.target)
+    for (name, _), told in zip(found, refusals(found, options.target), strict=True):
         refused += bool(told)
         if told:
             print(f"{name}: {told}", flush=True)

@@ -12,6 +12,7 @@ import ctypes
 import os
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +101,21 @@ def _hip_to_bitcode(
         return made.read_bytes(), None, None
 
 
+@cache
+def _without_vectors() -> None:
+    from rocm.bindings.llvm.c import support
+
+    words = (ctypes.c_char_p * 2)(b"numba-hip", b"-vectorize-loops=0")
+    support.LLVMParseCommandLineOptions(2, ctypes.c_void_p(ctypes.addressof(words)), None)
+
+
 def _to_code_object(code: bytes, isa_name: str, extra_opts: list[str]) -> tuple[bytes, None, None]:
     from numba.hip.util import llvmutils
     from rocm.bindings.llvm.c import core, target, targetmachine
     from rocm.bindings.llvm.c.transforms import passbuilder
 
-    assert extra_opts == ["-ffp-contract=off"]  # LLVM's own default, and not that of AMD's clang
+    assert extra_opts == ["-ffp-contract=off", "-fno-vectorize"]  # the first is LLVM's own default, and not that of AMD's clang
+    _without_vectors()
     for made_ready in ("TargetInfos", "Targets", "TargetMCs", "AsmPrinters"):
         getattr(target, f"LLVMInitializeAll{made_ready}")()
     _, found, _ = targetmachine.LLVMGetTargetFromTriple(_TRIPLE)
