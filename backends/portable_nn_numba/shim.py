@@ -178,7 +178,7 @@ def word_arguments(pointer: Any) -> list[Any]:
 class Library:
     """A compiled kernel: its entry point, and what the driver loads (PTX or a code object).
 
-    `llvm` is the text of its modules, the kernel's first, then those of the functions it calls; only numba-cuda's.
+    `llvm` is the text of its modules, the kernel's first, then those of the functions it calls (numba-cuda-mlir: below sm_100).
     """
 
     entry: str
@@ -234,13 +234,15 @@ def _numba_cuda_mlir(function: Callable[..., Any], signature: Any, threads: int,
     from numba_cuda_mlir._mlir.dialects import arith
     from numba_cuda_mlir.numba_cuda.cudadrv.nvvm import LibDevice
 
+    modules: list[bytes] = []
     translated, options, constant = mlir_optimization._call_llvm70_capi, mlir_optimization._nvvm_options, arith.constant
 
     def by_text(module: Any, settings: dict[str, Any], gen_lto: bool = False, gen_llvmir: bool = False) -> bytes:
         if gen_lto or gen_llvmir:
             return translated(module, settings, gen_lto, gen_llvmir)  # type: ignore[no-any-return]
         unit = mlir_optimization.CompilationUnit(unfused(target.removeprefix("sm_"), settings))
-        unit.add_module(translated(module, settings, gen_llvmir=True))
+        modules.append(translated(module, settings, gen_llvmir=True))
+        unit.add_module(modules[-1])
         unit.lazy_add_module(LibDevice().get())
         return unit.compile()  # type: ignore[no-any-return]
 
@@ -258,7 +260,7 @@ def _numba_cuda_mlir(function: Callable[..., Any], signature: Any, threads: int,
         _replaced(mlir_optimization, _call_llvm70_capi=by_text, _nvvm_options=unfused),
     ):
         text, _ = compiler.compile_ptx(function, signature, cc=cc, launch_bounds=threads)
-    return Library(_named(r"\.entry\s+([\w$]+)", text), text.encode, _no_text)
+    return Library(_named(r"\.entry\s+([\w$]+)", text), text.encode, lambda: [module.decode() for module in modules])
 
 
 def _numba_hip(function: Callable[..., Any], signature: Any, threads: int, target: str) -> Library:
@@ -284,10 +286,6 @@ def _named(pattern: str, text: str) -> str:
     found = re.search(pattern, text)
     assert found is not None, f"{PACKAGE} made no kernel"
     return found[1]
-
-
-def _no_text() -> list[str]:
-    raise NotImplementedError("numba-cuda-mlir's modules are not text of LLVM's")
 
 
 _COMPILERS = {"numba-cuda": _numba_cuda, "numba-cuda-mlir": _numba_cuda_mlir, "numba-hip": _numba_hip}

@@ -30,13 +30,16 @@ def missing() -> str:
     """Return why numba's kernels cannot run on this machine; empty if they can."""
     if cuda_build.missing():
         return cuda_build.missing()
-    for package in ("numba_cuda", "llvmlite"):
+    mlir = os.environ.get("PORTABLE_NN_NUMBA") == "numba-cuda-mlir"
+    for package in ("numba_cuda_mlir" if mlir else "numba_cuda", "llvmlite"):
         if find_spec(package) is None:
             return f"{package} is not installed"
     if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0"):
         return "numba's simulator is on (NUMBA_ENABLE_CUDASIM): it has no compiler"
     from portable_nn_numba import shim
 
+    if shim.PACKAGE != "numba-cuda":
+        return "" if mlir else f"{shim.PACKAGE} compiles for AMD"
     try:
         import numba.cuda.compiler as compiler
         import numba.cuda.dispatcher as dispatcher
@@ -84,30 +87,37 @@ def _threads() -> Any:
 
 _SREG = re.compile(r'"llvm\.nvvm\.read\.ptx\.sreg\.(n?tid|n?ctaid)\.([xyz])"')
 _DECLARED = re.compile(r'(declare i32 @"nvvm_n?(?:cta|t)id_[xyz]"\(\))')
+_ASKED = re.compile(r'call i32 asm "mov\.u32 \$0, %(n?(?:cta|t)id)\.([xyz]);", "=r"\(\)')  # numba-cuda-mlir's spelling of both
+_BARRIER_ASM = re.compile(r'call void asm sideeffect "bar\.sync 0;", ""\(\)')
 _DROPPED = re.compile(r"^(target (triple|datalayout) = .*|!nvvm.*|@\"?llvm\.used\"? = .*)$", re.MULTILINE)
-_KERNEL_MARK = re.compile(r'^!\d+ = !\{ (?:void )?\(?[^\n]*!"(?:kernel|maxntidx|maxntidy|maxntidz)", i32 \d+ \}$', re.MULTILINE)
+_KERNEL_MARK = re.compile(r'^!\d+ = !\{ ?(?:void )?\(?[^\n]*!"(?:kernel|maxntidx|maxntidy|maxntidz)", i32 \d+ ?\}$', re.MULTILINE)
 _BARRIER = re.compile(r'call void @"llvm\.nvvm\.barrier0"\(\)')
-_DEVICE_MATH = {"__nv_isnand": "pnn_isnand", "__nv_isnanf": "pnn_isnanf", "__nv_isinfd": "pnn_isinfd", "__nv_isinff": "pnn_isinff"}
+_OWN = ("isnand", "isnanf", "isinfd", "isinff", "float_as_int", "int_as_float", "double_as_longlong", "longlong_as_double")  # not libm's
+_DEVICE_MATH = {f"__nv_{name}": f"pnn_{name}" for name in _OWN}
 _PARAMETER = re.compile(r", (?![^{}]*\})")  # a comma, but not that of a complex number's {float, float}
-_SHARED = re.compile(r'^(@"[^"]+") = addrspace\(3\) (?:internal )?global (.+?) undef', re.MULTILINE)
+_SHARED = re.compile(r'^(@(?:"[^"]+"|[\w.$]+)) = (?:private )?addrspace\(3\) (?:internal )?global (.+?) (?:undef|zeroinitializer)', re.MULTILINE)
 
 
 def _for_cpu(text: str) -> str:
     text = _DROPPED.sub("", text)
     text = _KERNEL_MARK.sub("", text)
     text = _SREG.sub(r'"nvvm_\1_\2"', text)
+    asked = sorted({"_".join(found) for found in _ASKED.findall(text)})
+    text = _ASKED.sub(r'call i32 @"nvvm_\1_\2"()', text) + "".join(f'\ndeclare i32 @"nvvm_{name}"()' for name in asked)
+    text, barriers = _BARRIER_ASM.subn('call void @"llvm.nvvm.barrier0"()', text)
+    text = text.replace("define ptx_kernel ", "define ") + ('\ndeclare void @"llvm.nvvm.barrier0"()' if barriers else "")
     text = _DECLARED.sub(r"\1 memory(none) nounwind willreturn", text)
     numbers = iter(range(1, 1 << 30))
     text = _BARRIER.sub(lambda _: f'call void @"pnn_barrier_number"(i32 {next(numbers)})', text)
     text = text.replace('declare void @"llvm.nvvm.barrier0"()', 'declare void @"pnn_barrier_number"(i32)')
-    return re.sub(r'"__nv_(\w+)"', lambda m: f'"{_DEVICE_MATH.get("__nv_" + m[1], m[1])}"', text)
+    return re.sub(r'"?\b__nv_(\w+)\b"?', lambda m: f'"{_DEVICE_MATH.get("__nv_" + m[1], m[1])}"', text)
 
 
 def _stub(text: str, entry: str, digest: str) -> str:
     """Return what calls the kernel with an array of pointers to its arguments, and what poisons its shared arrays."""
-    header = re.search(rf'^define void @"{re.escape(entry)}"\((.*)\)', text, re.MULTILINE)
+    header = re.search(rf'^define (?:ptx_kernel )?void @"?{re.escape(entry)}"?\((.*)\)', text, re.MULTILINE)
     assert header is not None, entry
-    kinds = [part.rsplit(" ", 1)[0] for part in _PARAMETER.split(header[1])]
+    kinds = [part.partition(" %")[0] for part in _PARAMETER.split(header[1])]
     lines = [f"define void @pnn_body_{digest}(i8** %all) {{"]
     for i, kind in enumerate(kinds):
         lines += [

@@ -11,6 +11,7 @@ from cuda_cpu.engine import CudaOnCpu
 
 from portable_nn_kernels.launch import Launch
 from portable_nn_numba.programs import converted, program_of, slots_of
+from portable_nn_numba.shim import word_arguments
 
 from .build import Kernel
 
@@ -40,8 +41,7 @@ class NumbaOnCpu(CudaOnCpu):
             preset[at] = [_scalar(value)]
         for at in found.words:
             data = ctypes.c_void_p(self._word.ctypes.data)
-            numbers = [ctypes.c_int64(n) for n in (3, 8, 3, 8)]  # length, item size, shape, stride
-            preset[at] = [ctypes.c_void_p(), ctypes.c_void_p(), *numbers[:2], data, *numbers[2:]]
+            preset[at] = [data if value is data else _scalar(value) for value in word_arguments(data)]
 
         def call(given: Sequence[Any]) -> None:
             values = list(preset)

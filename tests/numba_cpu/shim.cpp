@@ -16,6 +16,10 @@ unsigned nvvm_nctaid_y() { return gridDim.y; }
 unsigned nvvm_nctaid_z() { return gridDim.z; }
 void pnn_barrier_number(int number) { pnn_wait(number, PNN_AT_BARRIER); }
 void pnn_poison_bytes(void* p, pnn_size n) { memset(p, 0xFF, n); }
+int pnn_float_as_int(float x) { return __builtin_bit_cast(int, x); }
+float pnn_int_as_float(int x) { return __builtin_bit_cast(float, x); }
+long long pnn_double_as_longlong(double x) { return __builtin_bit_cast(long long, x); }
+double pnn_longlong_as_double(long long x) { return __builtin_bit_cast(double, x); }
 int pnn_isnanf(float x) { return x != x; }
 int pnn_isnand(double x) { return x != x; }
 int pnn_isinff(float x) { return x == x && x - x != 0; }
