@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.backend import Backend
 from ..core.program import Fixed, Operand, Program, Step
+from .endings import end_gradients
 from .feed import feed_convolutions
 from .fuse import join_activations, join_elementwise, skip_identities
 from .graph import parts, substitute, with_inputs
@@ -40,6 +41,7 @@ def rewritten(recorded: Program, target: Backend) -> Program:
         join_elementwise(program, target)
         if target.wants_channels_last:
             feed_convolutions(program, target)
+            end_gradients(program, target)
         keep_constants(program, target)
     drop_dead(program)
     return program

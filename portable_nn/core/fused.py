@@ -1,7 +1,7 @@
 """Calls joined by captures.
 
-Fused: several, elementwise but for the first, planned as one kernel, behind the first's others. Fed: a convolution and what makes an
-image that it alone reads.
+Fused: several, elementwise but for the first, planned as one kernel, behind the first's others. Fed: a convolution, what makes an
+image that it alone reads, and what alone reads its result.
 """
 
 from __future__ import annotations
@@ -85,8 +85,24 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Ending:
+    """What an input gradient does with its sums before it stores them.
+
+    Parameters
+    ----------
+    more : int
+        Number of an operand of the whole: added.
+    gate : int, optional
+        Another: the result of a ReLU, whose gradient follows. Where it is not over 0, 0 is stored.
+    """
+
+    more: int
+    gate: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Fed:
-    """A convolution that makes images itself.
+    """A convolution that makes images itself, or does more with its result.
 
     Parameters
     ----------
@@ -95,18 +111,21 @@ class Fed:
     call : Call
         As it was, of images in memory.
     feeds : tuple of Feed
+    ending : Ending, optional
     """
 
     op: Any
     call: Call
-    feeds: tuple[Feed, ...]
+    feeds: tuple[Feed, ...] = ()
+    ending: Ending | None = None
     view: None = None
     expression: None = None
 
     @property
     def name(self) -> str:
-        """Kinds of what feeds it, and its name."""
-        return "+".join((*(feed.kind for feed in self.feeds), self.op.name))
+        """Kinds of what feeds it, its name, and what follows."""
+        ending = () if self.ending is None else ("add",) if self.ending.gate is None else ("add", "relu_grad")
+        return "+".join((*(feed.kind for feed in self.feeds), self.op.name, *ending))
 
     @property
     def flops(self) -> Any:

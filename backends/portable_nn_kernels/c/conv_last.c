@@ -58,25 +58,32 @@ KERNEL(pnn_conv_last_pack, 1, 1, 1)(IN(T, weight), OUT(R, packed), i64 count, i6
         }                                                                                                              \
     }
 
+/* What is stored: the sum, SUM_MORE: and what lies at its place in `more`, SUM_RELU_GRAD: where `gate` is over 0, else 0. */
+#define SUM_MORE 1
+#define SUM_RELU_GRAD 2
+
 /* One work-item: `chunk` bands of `band` output rows of one group, blocks [GROUP_ID(1) block_step, ...) of output channels.
  * Traffic: the image once and the rows that bands share twice, y once; filters from cache, once per tile. */
 KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), OUT(R, patch), i64 images, i64 groups, i64 c,
                                i64 o, i64 oh, i64 ow, i64 kh, i64 kw, AXIS(h), AXIS(w), i64 xn, i64 xc, i64 xh, i64 xw,
                                i64 y_start, i64 yn, i64 yo, i64 yh, i64 yw, i64 blocks, i64 band, i64 chunk, i64 block_step,
-                               i64 patch_size, i32 has_bias, i64 bias_step, FED_IN(x)) {
+                               i64 patch_size, i32 has_bias, i64 bias_step, FED_IN(x), IN(T, more), IN(T, gate),
+                               i32 end) {
     AT_IN(T, x);
     AT_IN(R, packed);
     AT_IN(T, bias);
     AT_OUT(T, y);
     AT_OUT(R, patch);
     FED_AT(x)
+    AT_IN(T, more);
+    AT_IN(T, gate);
     const i64 group = GROUP_ID(0) % groups, bands = (oh + band - 1) / band, count = images * bands;
     const i64 first = GROUP_ID(0) / groups * chunk, stop = first + chunk < count ? first + chunk : count;
     const i64 b0 = GROUP_ID(1) * block_step, b1 = b0 + block_step < blocks ? b0 + block_step : blocks;
     const i64 line = w_phases * w_count * CB, plane = h_count * line;
     patch += (GROUP_ID(1) * NUM_GROUPS(0) + GROUP_ID(0)) * patch_size;
     x += group * c * xc;
-    y += y_start + group * o * yo;
+    y += group * o * yo;
     for (i64 e = first; e < stop; ++e) {
         const i64 image = e / bands, i0 = e % bands * band, rows = oh - i0 < band ? oh - i0 : band;
         pnn_conv_fill(x, image * xn, patch, i0, c, xc, xh, xw, AXIS_GIVEN(h), AXIS_GIVEN(w), FED_GIVEN(x));
@@ -97,6 +104,13 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
                             for (i64 l = ahead; l < ahead + P * w_step * xw; l += CACHE_LINE(T)) PREFETCH(x_z + l);
                     }
 #endif
+                    const i64 place = y_start + image * yn + (i0 + i) * yh + k * yw + j0 * yo, live = ow - k < P ? ow - k : P;
+                    if (end)
+                        for (i64 r = 0; r < live; ++r)
+                            for (i64 l = 0; l < NR; l += CACHE_LINE(T)) {
+                                PREFETCH(more + place + r * yw + l);
+                                PREFETCH(gate + place + r * yw + l);
+                            }
                     VEC acc[P * NV];
 #pragma unroll
                     for (int r = 0; r < P * NV; ++r) acc[r] = shift[r % NV];
@@ -122,9 +136,18 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
 #pragma unroll
                     for (int r = 0; r < P * NV; ++r) acc[r] = VEPILOGUE(acc[r]);
 #endif
-                    GLOBAL TYPE(T)* out = y + image * yn + (i0 + i) * yh + k * yw + j0 * yo;
-                    const i64 live = ow - k < P ? ow - k : P;
-                    if (yo == 1 && cols == NR) {
+                    GLOBAL TYPE(T)* out = y + place;
+                    if (end) {
+#pragma unroll
+                        for (int r = 0; r < P; ++r)
+                            if (r < live)
+#pragma unroll
+                                for (int j = 0; j < NV; ++j) {
+                                    const i64 at = place + r * yw + j * VW;
+                                    const VEC sum = acc[r * NV + j] + VGET(T, more + at, 0);
+                                    VPUT(T, y + at, end == SUM_MORE ? sum : select((VEC)(0), sum, VGET(T, gate + at, 0) > 0));
+                                }
+                    } else if (yo == 1 && cols == NR) {
 #pragma unroll
                         for (int r = 0; r < P; ++r)
                             if (r < live)

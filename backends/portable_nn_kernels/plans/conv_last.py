@@ -35,6 +35,11 @@ def feed(x: Ref, how: Feed | None = None, tag: str = "f32") -> tuple[Arg, ...]:
     return (*how.arrays, Const("i32", how.kind), Const(tag, how.share))
 
 
+def ending(more: Ref | None = None, gate: Ref | None = None) -> tuple[Arg, ...]:
+    """Return the last arguments of the kernel of images: what is added to the sums, and where they pass."""
+    return (more or In(0), gate or more or In(0), Const("i32", (more is not None) + (gate is not None)))
+
+
 @dataclass(frozen=True, slots=True)
 class Feed:
     """How a kernel computes an image that is not in memory.
@@ -194,7 +199,7 @@ def convolution(
     args: tuple[Arg, ...] = (
         In(0), Scratch(scratch), where, Out(0), Scratch(scratch + 1),
         *_i64(n, groups, c, o, h.out, w.out, h.taps, w.taps, *h.numbers(tile.band), *w.numbers(tile.wide), xn, xc, xh, xw, *places, blocks, tile.band, chunk, block_step, tile.patch),
-        Const("i32", has_bias), *_i64(bias_step), *feed(In(0), tag=dtypes.TAGS[compute]),
+        Const("i32", has_bias), *_i64(bias_step), *feed(In(0), tag=dtypes.TAGS[compute]), *ending(),
     )  # fmt: skip
     taps = w.taps if w.step == w.dilation == 1 and 1 < w.taps <= _TAPS else 1
     tags = (*_tags("pnn_conv_last", made, tile, P=tile.pixels, TAPS=taps, AHEAD=int(profile.prefetch)), *end)
@@ -227,7 +232,7 @@ def weight_grad(
     # What is summed over stays in the first cache: rows of a block of channels, and as much again of the cotangents' cache lines.
     row = block * h.phases * w.phases * w.entries(w.out) * compute.itemsize
     beside = w.out * max(made * compute.itemsize, 64)
-    room = 2 * profile.size("cpu.conv.patch")
+    room = profile.size("cpu.conv.patch")
     band = max(1, min(h.out, (room - row * h.entries(0)) // (row + beside), x.shape[0] * h.out // (2 * profile.units)))
     band = _up(h.out, _up(h.out, band))
     bands = x.shape[0] * _up(h.out, band)

@@ -1,0 +1,88 @@
+"""Input gradients of convolutions add and mask what would be added and masked next: the same bits, a pass over an image less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import find
+from test_rewrite import PLANNED, arrays, names
+
+import portable_nn as pnn
+from portable_nn import ops
+from portable_nn.capture import Captured
+
+
+@pytest.fixture(params=PLANNED)
+def planned(request: pytest.FixtureRequest) -> Any:
+    with pnn.use_backend(find(request.param)) as backend:
+        yield backend
+
+
+def around(given: Any, x: Any, stride: int = 1, relu: bool = True) -> Any:
+    """Return the gradients of a convolution, and of two with a way around, behind a ReLU or not."""
+
+    def loss(given: Any) -> Any:
+        first, w, v, u = given
+        y = ops.conv2d(x, first, padding=1)
+        y = ops.relu(y) if relu else y
+        inner = ops.relu(ops.conv2d(y, w, stride=stride, padding=1))
+        way = y if stride == 1 else ops.conv2d(y, u, stride=stride)
+        return ops.mean(ops.tanh(ops.conv2d(inner, v, padding=1) + way))
+
+    return pnn.value_and_grad(loss)(given)
+
+
+def operands(rng: np.random.Generator, channels: int, dtype: Any = np.float32) -> Any:
+    filters = (channels, channels, 3, 3)
+    *given, x = arrays(rng, filters, filters, filters, (channels, channels, 1, 1), (3, channels, 9, 11), dtype=dtype)
+    return tuple(given), x
+
+
+def both(f: Any, given: Any, backend: Any, monkeypatch: pytest.MonkeyPatch) -> Captured:
+    """Capture `f` with and without, and compare every bit; return the capture with them."""
+    captured: Captured = pnn.capture(f)
+    for _ in range(2):
+        made = pnn.tree.leaves(captured(*given))
+    with monkeypatch.context() as patch:
+        patch.setattr(type(backend), "feeds", lambda self, op, call: False)
+        plain: Captured = pnn.capture(f)
+        wanted = pnn.tree.leaves(plain(*given))
+    assert not any("conv2d_input_grad+" in name for name in names(plain))
+    joined = sum(count for name, count in names(captured).items() if "conv2d_input_grad+" in name)
+    assert sum(names(plain).values()) - joined == sum(names(captured).values())
+    for a, b in zip(made, wanted, strict=True):
+        assert pnn.to_numpy(a).tobytes() == pnn.to_numpy(b).tobytes()
+    return captured
+
+
+@pytest.mark.parametrize(("channels", "stride", "dtype"), [(16, 1, "float32"), (64, 1, "float32"), (16, 2, "float32"), (32, 2, "float32"), (16, 1, "float64")])
+def test_the_sum_and_the_relus_gradient(
+    planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, channels: int, stride: int, dtype: str
+) -> None:
+    if dtype == "float64" and not planned.profile.float64:
+        pytest.skip("no float64")
+    captured = both(lambda given, x: around(given, x, stride), operands(rng, channels, np.dtype(dtype)), planned, monkeypatch)
+    assert names(captured)["conv2d_input_grad+add+relu_grad"] == int(planned.wants_channels_last)
+
+
+def test_the_sum_alone(planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = both(lambda given, x: around(given, x, relu=False), operands(rng, 32), planned, monkeypatch)
+    assert names(captured)["conv2d_input_grad+add"] == int(planned.wants_channels_last)
+
+
+def test_channels_that_fill_no_vector_are_added_afterwards(planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = both(around, operands(rng, 24), planned, monkeypatch)
+    assert not any("conv2d_input_grad+" in name for name in names(captured))
+
+
+def test_a_part_that_others_read_is_stored(planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    w, g, x = arrays(rng, (16, 16, 3, 3), (3, 16, 9, 11), (3, 16, 9, 11))
+
+    def f(w: Any, g: Any, x: Any) -> Any:
+        part = ops.conv2d_input_grad(ops.tanh(ops.conv2d(g, w, padding=1)), w, (9, 11), 1, 1)
+        return ops.conv2d(part + ops.tanh(x), w), part
+
+    captured = both(f, (w, g, x), planned, monkeypatch)
+    assert not any("conv2d_input_grad+" in name for name in names(captured))
