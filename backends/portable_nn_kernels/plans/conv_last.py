@@ -17,6 +17,7 @@ _FEWEST = 5  # channels from which on an image's neighbours in memory are worth 
 _NARROW = 8  # channels made up to which vectors run along pixels
 _TILE_TURNED, _TILE = 16, 8  # accumulators of one vector, and of two
 _SUMS = 24  # of the weight gradient, in registers
+_FEW = 2  # taps of a row that are taken one by one: these are strided gradients, and a program more takes a third of a second to compile
 _TAPS = 5  # neighbouring taps of a row up to which their filters are in registers beside them
 
 
@@ -201,7 +202,7 @@ def convolution(
         *_i64(n, groups, c, o, h.out, w.out, h.taps, w.taps, *h.numbers(tile.band), *w.numbers(tile.wide), xn, xc, xh, xw, *places, blocks, tile.band, chunk, block_step, tile.patch),
         Const("i32", has_bias), *_i64(bias_step), *feed(In(0), tag=dtypes.TAGS[compute]), *ending(),
     )  # fmt: skip
-    taps = w.taps if w.step == w.dilation == 1 and 1 < w.taps <= _TAPS else 1
+    taps = w.taps if w.step == w.dilation == 1 and _FEW < w.taps <= _TAPS else 1
     tags = (*_tags("pnn_conv_last", made, tile, P=tile.pixels, TAPS=taps, AHEAD=int(profile.prefetch)), *end)
     launches.append(Launch("pnn_conv_last", _SOURCE, (items, _up(blocks, block_step)), (1, 1), args, tags))
     packed = Spec((max(groups * blocks * c * h.taps * w.taps * width, 1),), compute)
