@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from portable_nn.core import dtypes
 from portable_nn.core.call import Call
+from portable_nn.core.expression import compute_tag
 from portable_nn.core.geometry import is_channels_last, pool_axes_of
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref
+from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Term
 
 from . import plans
 from .index_width import index_tag
+from .mapping import Operand, ScalarArg, map_launch
 
 _CPU_LANES = 16  # one float32 vector: a group is one vector of neighbouring results
 _UNROLL = 9  # positions up to which a window's sizes are compile-time constants
@@ -177,8 +179,20 @@ def avg_pool2d(call: Call, profile: Profile) -> Plan:
 
 @plans("avg_pool2d_grad", "adaptive_avg_pool2d_grad")
 def avg_pool2d_grad(call: Call, profile: Profile) -> Plan:
-    """Plan the gather of shares from every window that covers a position."""
+    """Plan the gather of shares from every window that covers a position; one window for all of them is a mapping on CPUs."""
+    if call.outputs[0].size and (share := _share(call, profile)):
+        return share
     if call.outputs[0].size and (planes := _grad_planes(call, profile)):
         return planes
     counts = ("PAD_COUNTS", int(call.settings.get("count_include_pad", False)))
     return _plan(call, profile, "pnn_avg_pool_grad", (In(0), Out(0)), call.outputs[0], call.spec(0), counts)
+
+
+def _share(call: Call, profile: Profile) -> Plan | None:
+    """Return the mapping that spreads a cotangent over its plane, which more can join; None where there are several windows."""
+    made, g = call.outputs[0], call.spec(0)
+    if profile.shape != "cpu" or g.shape[2:] != (1, 1) or not call.op.startswith("adaptive"):
+        return None
+    tag = compute_tag(dtypes.TAGS[made.dtype])
+    count = ScalarArg("count", tag, Const(tag, float(made.shape[2] * made.shape[3])))
+    return Plan((map_launch(made.shape, [Operand("g", g, In(0))], [Operand("x", made, Out(0))], [], [Term(tag, "g / count")], profile, [count]),))
