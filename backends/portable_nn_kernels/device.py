@@ -76,13 +76,14 @@ class DeviceBackend(Backend):
         `slots[i]` is the position of argument i in the list the bound launch will be given; None for constants.
         """
 
-    def plan(self, op: Op | Fused | Fed, call: Call) -> Plan:
-        """Return the launches of `call`. Raises `NoKernel` naming what is missing."""
+    def plan(self, op: Op | Fused | Fed, call: Call, kept: frozenset[int] = frozenset()) -> Plan:
+        """Return the launches of `call`, whose operands `kept` never change. Raises `NoKernel` naming what is missing."""
         for spec in (*call.inputs, *call.outputs):
             if isinstance(spec, Spec) and not self.supports(spec.dtype):
                 raise NoKernel(f"{op.name}: {self.name} on {self.device} has no {spec.dtype.name}; use a dtype it has, such as float32")
         precision = get_float32_matmul_precision()
         profile = self.profile if self.profile.float32_matmul == precision else replace(self.profile, float32_matmul=precision)
+        profile = replace(profile, kept=kept) if kept else profile
         if isinstance(op, Fused):
             return plan_fused(op, call, profile, self.plan)
         if isinstance(op, Fed):
@@ -105,9 +106,9 @@ class DeviceBackend(Backend):
         del call
         return plan_fed(op, self.profile) is not None
 
-    def lower(self, op: Op | Fused | Fed, call: Call, in_place: bool = False) -> Plan:
+    def lower(self, op: Op | Fused | Fed, call: Call, in_place: bool = False, kept: frozenset[int] = frozenset()) -> Plan:
         """Plan the call; `in_place`: an output lies where an operand does, so kernels must not be promised that they do not overlap."""
-        plan = self.plan(op, call)
+        plan = self.plan(op, call, kept)
         if in_place:
             plan = replace(plan, launches=tuple(replace(x, defines=(("PNN_IN_PLACE", 1), *x.defines)) for x in plan.launches))
         return plan

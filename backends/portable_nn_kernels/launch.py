@@ -195,6 +195,8 @@ class Profile:
         Whether kernel text of CPUs may ask for cache lines ahead: the compiler knows ``__builtin_prefetch``, and it is worth it there.
     float32_matmul : "highest" or "high"
         What `set_float32_matmul_precision` said.
+    kept : set of int
+        Operands of the call in hand that are the same at every call: what a launch with `packs` makes of them is made once.
     sizes : mapping
         Sizes that differ from what tuning/sizes.toml declares, by name; plans ask `size`.
     """
@@ -212,6 +214,7 @@ class Profile:
     capability: int = 0
     prefetch: bool = False
     float32_matmul: str = "highest"
+    kept: frozenset[int] = frozenset()
     sizes: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def size(self, name: str) -> Any:

@@ -92,7 +92,12 @@ class PlannedReplay:
         program.steps = kept
         for step in kept:
             in_place = any(_overlap(program.slots[x], program.slots[y]) for x in step.reads() for y in step.outputs)
-            self._work.append((step.inputs, step.outputs, backend.lower(step.op, step.call, in_place), step))
+            same = frozenset(i for i, x in enumerate(step.inputs) if self._never_changes(x))
+            self._work.append((step.inputs, step.outputs, backend.lower(step.op, step.call, in_place, same), step))
+
+    def _never_changes(self, x: Any) -> bool:
+        """Tell whether an operand is a constant of which packed forms may be kept."""
+        return self.backend.counts_writes and type(x) is int and self.program.base(x) in self.program.constants
 
     def _copy(self, source: int, target: int) -> None:
         """Add a copy between two slots of one shape."""
@@ -187,10 +192,10 @@ class PlannedReplay:
     def _packed_scratch(self, inputs: tuple[Any, ...], plan: Plan) -> dict[int, Launch]:
         """Return the launches of a call that pack a constant, by the number of the scratch they write."""
         found: dict[int, Launch] = {}
-        for launch in plan.launches if self.backend.counts_writes else ():
+        for launch in plan.launches:
             refs = [arg for arg in launch.args if isinstance(arg, Ref)]
             read = [inputs[ref.index] for ref in refs if ref.role == "in"]
-            if launch.packs and len(read) == 1 and type(read[0]) is int and self.program.base(read[0]) in self.program.constants:
+            if launch.packs and len(read) == 1 and self._never_changes(read[0]):
                 found[next(ref.index for ref in refs if ref.role == "scratch")] = launch
         return found
 

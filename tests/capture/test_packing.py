@@ -36,6 +36,15 @@ def test_a_constant_weight_is_packed_once(opencl: Any) -> None:
     assert [p.launch.kernel for p in variant.replay.launches] == ["pnn_gemm_panels"]
 
 
+def test_a_constant_weight_is_packed_where_another_is_not(opencl: Any) -> None:
+    x, w = drawn(64, 512), drawn(96, 512)
+    kept, given = pnn.capture(lambda x: ops.linear(x, w)), pnn.capture(ops.linear)
+    for _ in range(2):  # not the same bits: products are summed in another order
+        np.testing.assert_allclose(pnn.to_numpy(kept(x)), pnn.to_numpy(given(x, w)), rtol=0, atol=512 * 2**-24 * 8)
+    assert [p.launch.kernel for p in kept.variants[0].replay.launches] == ["pnn_gemm_panels"]
+    assert [p.launch.kernel for p in given.variants[0].replay.launches] == ["pnn_gemm_dots"]
+
+
 def test_writing_into_the_weight_is_seen(opencl: Any) -> None:
     x, w = drawn(48, 80), drawn(96, 80)
     step = pnn.capture(lambda x: ops.linear(x, w))

@@ -54,9 +54,9 @@ def choose(profile: Profile, p: Problem) -> Tiles:
     lanes = width * 4 // compute_dtype(p.c.dtype).itemsize
     along_k = (p.a.col == 1 or p.k == 1) and (p.b.row == 1 or p.k == 1)
     few = p.m < profile.size("cpu.gemm.pack_dots_rows")
-    # Packing B costs more than panels save, until A is large. (Panels of a B packed once and for all would be 10 % faster from
-    # 64 rows on, but then a captured step would sum in another order than the calls it stands for.)
-    costly = p.m <= profile.size("cpu.gemm.dots_rows") and p.k >= profile.size("cpu.gemm.dots_vectors") * lanes
+    # Packing B costs more than panels save, until A is large; a B that is packed once and for all costs nothing.
+    kept = p.b.ref.role == "in" and p.b.ref.index in profile.kept
+    costly = not kept and p.m <= profile.size("cpu.gemm.dots_rows") and p.k >= profile.size("cpu.gemm.dots_vectors") * lanes
     fits = p.m * p.k * p.a.dtype.itemsize <= profile.size("cpu.gemm.dots_bytes")
     dots = along_k and p.k >= lanes and (few or p.n <= lanes or (costly and fits))
     b_bytes, row_bytes = p.n * p.k * p.b.dtype.itemsize, p.b.row * p.b.dtype.itemsize
