@@ -43,6 +43,7 @@ def compile_bc(
     assert isinstance(ir_or_bc, bytes)
     processor = isa_name.removeprefix("amdgcn-amd-amdhsa--")
     assert processor == compiled[-1][0]
+    assert b') "amdgpu-flat-work-group-size"="1,256" {' in ir_or_bc
     compiled[-1][2].extend(extra_opts)
     entry = ir_or_bc.decode().partition("@")[2].partition("(")[0]
     return b"\x7fELF\0" + entry.encode() + b"\0" + entry.encode() + b".kd\0", None, None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,7 @@ from portable_nn.core.errors import NoKernel
 from portable_nn_kernels.launch import Define, Term
 
 from .dialect import TYPE, Array, Word
-from .shim import Parameter, body
+from .shim import Parameter
 
 Defines = Mapping[str, Any]
 Factory = Callable[[Defines], Callable[..., Any]]
@@ -102,17 +104,22 @@ def without(function: Callable[..., Any], *absent: str) -> Callable[..., Any]:
     """Return a kernel without some of its parameters, for those that stand between #ifdef and #endif in C.
 
     The factory writes the kernel with all of them and names here those that its defines leave out (an array by its name
-    alone: its offset goes with it). The kernel is given 0 in their place, and may use them only behind a plain ``if`` on
-    the constant that says they are there: numba removes such a branch before it looks at types.
+    alone: its offset goes with it). Each becomes a constant 0, and may be used only behind a plain ``if`` on
+    the constant that says it is there: numba removes such a branch before it looks at types.
     """
     if not absent:
         return function
     names = inspect.signature(function).parameters
     gone = {*absent, *(f"{name}_offset" for name in absent if isinstance(names[name].annotation, Array))}
-    kept = [name for name in names if name not in gone]
-    given = ", ".join("0" if name in gone else name for name in names)
-    scope = {"body": body(function), "__name__": function.__module__}
-    exec(f"def {function.__name__}({', '.join(kept)}):\n    body({given})", scope)  # a kernel has no variable parameters
+    # The same text with fewer parameters, not a function that calls it: numba-cuda-mlir loses a called function's shared arrays.
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    (definition,) = tree.body
+    assert isinstance(definition, ast.FunctionDef)
+    definition.args.args = [ast.arg(name.arg) for name in definition.args.args if name.arg not in gone]
+    code = function.__code__
+    ast.increment_lineno(ast.fix_missing_locations(tree), code.co_firstlineno - 1)
+    scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals, **dict.fromkeys(gone, 0)}
+    exec(compile(tree, code.co_filename, "exec", dont_inherit=True), scope)
     made: Any = scope[function.__name__]
-    made.__annotations__ = {name: said for name, said in function.__annotations__.items() if name in kept}
+    made.__annotations__ = {name: said for name, said in function.__annotations__.items() if name not in gone}
     return made  # type: ignore[no-any-return]

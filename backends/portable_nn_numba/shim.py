@@ -105,14 +105,6 @@ def device(function: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
-def body(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a device function that is all of a kernel's body, with its shared arrays."""
-    if PACKAGE != "numba-cuda-mlir":
-        return device(function)
-    made: Callable[..., Any] = cuda.jit(device=True, inline="always")(function)  # version 0.6 loses the arrays of a function it calls
-    return made
-
-
 def bits(given: type[np.generic], wanted: type[np.generic]) -> Callable[..., Any]:
     """Return a device function that reads the bits of one type as another of its size: a float, an unsigned integer."""
     if PACKAGE != "numba-cuda-mlir":
@@ -271,6 +263,8 @@ def _numba_hip(function: Callable[..., Any], signature: Any, threads: int, targe
 
     with _replaced(dispatcher, get_current_device=lambda: SimpleNamespace(amdgpu_arch=target)):
         text, _ = cuda.compile_llvm_ir(function, signature, amdgpu_arch=target)
+    # It has no launch bounds: unless told, LLVM leaves each lane the registers that 1024 lanes have.
+    text = re.sub(r"(amdgpu_kernel void @[^\n]*?\))", rf'\1 "amdgpu-flat-work-group-size"="1,{threads}"', text, count=1)
 
     # No vectors of a lane's own: LLVM 23 makes some (of an integer remainder) that its back end then ends the process over.
     options = ["-ffp-contract=off", "-fno-vectorize"]
