@@ -46,7 +46,7 @@ class Program:
         try:
             return shim.compile_kernel(self.function, self.parameters, self.threads, target)
         except Exception as error:  # numba's errors are many, and long: name the kernel first
-            raise BackendError(f"{shim.PACKAGE} refused the kernel {self.name}: {type(error).__name__}: {error}") from error
+            raise BackendError(f"numba refused the kernel {self.name} ({shim.PACKAGE}): {type(error).__name__}: {error}") from error
 
 
 @lru_cache(maxsize=4096)
