@@ -96,8 +96,8 @@ class Sparing:
         if plan is None:  # compiles nothing of ours
             return case.run()
 
-        def planned(op: Op, call: object) -> Any:
-            made = plan(op, call)
+        def planned(op: Op, call: object, *kept: Any) -> Any:
+            made = plan(op, call, *kept)
             texts = {(launch.source, launch.defines) for launch in made.launches}
             kernels = {launch.kernel for launch in made.launches}
             if spare and kernels <= self.kernels and not texts <= self.texts:

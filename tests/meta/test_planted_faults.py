@@ -292,8 +292,8 @@ def add_with(monkeypatch, backend, change):
 
     plan = type(backend).plan
 
-    def changed(self, op, call):
-        made = plan(self, op, call)
+    def changed(self, op, call, *kept):
+        made = plan(self, op, call, *kept)
         return replace(made, launches=tuple(replace(launch, **change(launch)) for launch in made.launches))
 
     monkeypatch.setattr(type(backend), "plan", changed)
