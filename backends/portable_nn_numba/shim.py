@@ -247,12 +247,32 @@ def _numba_cuda_mlir(function: Callable[..., Any], signature: Any, threads: int,
 
     cc = _capability(target)
     with (
+        _nan_differs(),
         _replaced(arith, constant=signed),
         _replaced(tools, _cached_cc=cc),  # the current device's: there may be none
         _replaced(mlir_optimization, _call_llvm70_capi=by_text, _nvvm_options=unfused),
     ):
         text, _ = compiler.compile_ptx(function, signature, cc=cc, launch_bounds=threads)
     return Library(_named(r"\.entry\s+([\w$]+)", text), text.encode, lambda: [module.decode() for module in modules])
+
+
+@contextmanager
+def _nan_differs() -> Iterator[None]:
+    """Let ``x != y`` hold where one is a NaN: version 0.6 makes the comparison that does not."""
+    from numba_cuda_mlir._mlir.dialects.arith import CmpFPredicate
+    from numba_cuda_mlir._mlir.ir import AttrBuilder
+
+    kind = "Arith_CmpFPredicateAttr"
+    made = AttrBuilder.get(kind)
+
+    def unordered(predicate: Any, context: Any) -> Any:
+        return made(CmpFPredicate.UNE if predicate == CmpFPredicate.ONE or str(predicate) == "one" else predicate, context)
+
+    AttrBuilder.insert(kind, unordered, replace=True)
+    try:
+        yield
+    finally:
+        AttrBuilder.insert(kind, made, replace=True)
 
 
 def _numba_hip(function: Callable[..., Any], signature: Any, threads: int, target: str) -> Library:

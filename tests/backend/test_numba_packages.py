@@ -96,6 +96,20 @@ def test_contraction_is_off(shim: Any) -> None:
             assert ("mul.rn.f32" in text) is not wanted  # .rn: the assembler must not contract it either
 
 
+def test_a_nan_differs_from_everything(shim: Any) -> None:
+    from portable_nn_numba.dialect import IN, OUT, i32
+    from portable_nn_numba.registry import parameters
+
+    def differs(x, x_offset, y, y_offset):
+        y[y_offset] = i32(1) if x[x_offset] != x[x_offset + 1] else i32(0)
+
+    differs.__annotations__ = {"x": IN("f32"), "y": OUT("i32")}
+    hip = shim.PACKAGE == "numba-hip"
+    for target in ("gfx90a",) if hip else ("sm_90", "sm_120"):
+        made = shim.compile_kernel(differs, parameters(differs), 32, target)
+        assert ("fcmp une" in made.llvm()[0]) if hip else ("setp.neu.f32" in made.code().decode())  # unordered: true of a NaN
+
+
 def test_the_error_word_has_as_many_arguments_as_parameters(shim: Any) -> None:
     from portable_nn_numba.dialect import ERROR_WORD, REPORT
     from portable_nn_numba.registry import parameters
