@@ -80,8 +80,12 @@ class Bound:
     @property
     def set_bytes(self) -> Callable[[int, bytes], None]:
         """What sets an argument from packed bytes."""
-        found: Callable[[int, bytes], None] = getattr(self.kernel, "_set_arg_buf", self.kernel.set_arg)
-        return found
+        return _set_bytes(self.kernel)
+
+
+def _set_bytes(kernel: Any) -> Callable[[int, bytes], None]:
+    found: Callable[[int, bytes], None] = getattr(kernel, "_set_arg_buf", kernel.set_arg)
+    return found
 
 
 def prepared(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]) -> Bound | None:
@@ -89,6 +93,7 @@ def prepared(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]
     if 0 in launch.groups:
         return None
     kernel = backend.programs.kernel(launch)
+    set_bytes = _set_bytes(kernel)
     arrays: list[tuple[int, int]] = []
     values: list[tuple[int, int, str]] = []
     reports = False
@@ -97,10 +102,10 @@ def prepared(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]
         if isinstance(arg, Ref):
             assert slot is not None
             arrays.append((at, slot))
-            kernel.set_arg(at + 1, np.int64(0))
+            set_bytes(at + 1, _pack_offset(0))
             at += 2
         elif isinstance(arg, Const):
-            kernel.set_arg(at, SCALAR[arg.tag](arg.value))
+            set_bytes(at, SCALAR[arg.tag](arg.value).tobytes())
             at += 1
         elif isinstance(arg, Value):
             assert slot is not None
@@ -108,7 +113,7 @@ def prepared(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]
             at += 1
         elif isinstance(arg, ErrorWord):
             kernel.set_arg(at, backend.error_word.argument)
-            kernel.set_arg(at + 1, np.int32(arg.code))
+            set_bytes(at + 1, packed("i32", arg.code, launch.kernel))
             reports = True
             at += 2
     if at != kernel.num_args:
