@@ -28,7 +28,7 @@ Key = tuple[str, Defines]  # source, defines
 _DIGEST = 32
 _ELSEWHERE = b"section "  # begins the file of a program whose binary is one with others: its number in it, the other file's name
 _TOGETHER = 8  # programs of a joined text: an interrupt waits for the compiler, and a broken one costs the others a second time
-_PARTS = 4  # texts per process: few, so that compilers start seldom, but enough for processes to end together
+_PARTS = 3  # texts per process: few, so that compilers start seldom, but enough for processes to end together
 _SWITCHES = ("PYOPENCL_BUILD_OPTIONS", "CL_CONFIG_", "POCL_")
 
 
@@ -241,9 +241,8 @@ class Programs:
 
 
 def _weight(launch: Launch) -> int:
-    """Return a guess of how long a program takes to compile, by its length; none is free."""
-    part = section(launch.source, launch.defines, launch.kernel)
-    return 4000 + len(launch.source if part is None else part.text)
+    """Return a guess of how long a program takes to compile: with Intel's compiler about 4 ms for each argument of its kernel."""
+    return 1 + len(launch.args)
 
 
 def _keep(path: Path, data: bytes) -> None:
