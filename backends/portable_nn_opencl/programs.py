@@ -1,4 +1,7 @@
-"""Programs: kernel text compiled once per device and kept, in the process and on disk."""
+"""Programs: kernel text compiled once per device and kept, in the process and on disk.
+
+Over 250 lines: what is compiled apart, joined, shared with helpers and read back are the same few steps on the same two tables.
+"""
 
 from __future__ import annotations
 
