@@ -66,7 +66,7 @@ class Profile:
 PROFILES = {
     "quick": Profile(("float32",), ("forward", "backward"), "all", "first", 2, 0.5, False, 0.05, 0.25),
     "history": Profile(("float32",), ("forward", "backward"), "benched", "first", 2, 0.0, False, 0.1, 0.2),
-    "full": Profile(("float32", "float16", "bfloat16", "float64"), ("forward", "backward", "full"), "all", "all", 99, 1.0, True, 0.5, 0.4),
+    "full": Profile(("float32", "float16", "bfloat16", "float64"), ("forward", "backward", "full"), "all", "all", 99, 0.0, True, 0.5, 0.12),
 }
 _BACKENDS = ("numpy", "opencl")
 

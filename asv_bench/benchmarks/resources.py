@@ -24,10 +24,12 @@ x = pnn.asarray(np.ones((64, 64), np.float32), backend={backend!r})
 pnn.to_numpy(x)
 op = registry.find({op!r})
 start = perf_counter()
-op(*[x] * {operands})
+op({operands})
 x.backend.synchronize()
 print(perf_counter() - start)
 """
+
+_OPERANDS = {"relu": "x", "matmul": "x, x", "softmax": "x, -1"}
 
 
 class PeakMemory:
@@ -63,7 +65,7 @@ class Compile:
     version = "1"
     unit = "s"
     timeout = 120
-    params = ([name for name in BACKENDS if name != "numpy"], ["relu", "matmul", "softmax"])
+    params = ([name for name in BACKENDS if name != "numpy"], list(_OPERANDS))
     param_names = ("backend", "op")
 
     def setup(self, name: str, op: str) -> None:
@@ -72,7 +74,7 @@ class Compile:
         backend(name)
 
     def track_first_call(self, name: str, op: str) -> float:
-        code = _COMPILE.format(backend=name, op=op, operands=2 if op == "matmul" else 1)
+        code = _COMPILE.format(backend=name, op=op, operands=_OPERANDS[op])
         with tempfile.TemporaryDirectory() as cache:
             ran = subprocess.run([sys.executable, "-c", code], env=environment_of(cache), check=True, capture_output=True, text=True)
         return float(ran.stdout)
