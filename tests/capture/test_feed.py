@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import find
-from test_rewrite import PLANNED, arrays, names
+from test_rewrite import PLANNED, arrays, names, with_and_without_feeds
 
 import portable_nn as pnn
 from portable_nn import ops
@@ -56,18 +56,10 @@ def operands(rng: np.random.Generator, channels: int, kernel: int, stride: int =
 
 
 def both(f: Any, given: Any, backend: Any, monkeypatch: pytest.MonkeyPatch) -> Captured:
-    """Capture `f` with and without fed convolutions, and compare every bit; return the capture with them."""
-    captured: Captured = pnn.capture(f)
-    for _ in range(2):
-        made = pnn.tree.leaves(captured(*given))
-    with monkeypatch.context() as patch:
-        patch.setattr(type(backend), "feeds", lambda self, op, call: False)
-        plain: Captured = pnn.capture(f)
-        wanted = pnn.tree.leaves(plain(*given))
+    """Compare `f` with fed convolutions and without; return the capture with them."""
+    captured, plain = with_and_without_feeds(f, given, backend, monkeypatch)
     assert not any("norm_" in name.partition("conv2d")[0] and "conv2d" in name for name in names(plain))
     assert sum(names(plain).values()) == sum(names(captured).values())
-    for a, b in zip(made, wanted, strict=True):
-        assert pnn.to_numpy(a).tobytes() == pnn.to_numpy(b).tobytes()
     return captured
 
 

@@ -39,6 +39,20 @@ def agree(f: Callable[..., Any], *given: Any, donate: Any = ()) -> Captured:
     return captured
 
 
+def with_and_without_feeds(f: Callable[..., Any], given: Any, backend: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Captured, Captured]:
+    """Capture `f` as it is, and where nothing may be fed to a convolution or end in it; compare every bit; return both captures."""
+    captured: Captured = pnn.capture(f)
+    for _ in range(2):
+        made = pnn.tree.leaves(captured(*given))
+    with monkeypatch.context() as patch:
+        patch.setattr(type(backend), "feeds", lambda self, op, call: False)
+        plain: Captured = pnn.capture(f)
+        wanted = pnn.tree.leaves(plain(*given))
+    for a, b in zip(made, wanted, strict=True):
+        assert pnn.to_numpy(a).tobytes() == pnn.to_numpy(b).tobytes()
+    return captured, plain
+
+
 @pytest.fixture(params=PLANNED)
 def planned(request: pytest.FixtureRequest) -> Any:
     with pnn.use_backend(find(request.param)) as backend:

@@ -20,7 +20,7 @@ from portable_nn.core.registry import OPS
 from portable_nn.core.samples import A, Bench, Sample
 from portable_nn.core.spec import Spec
 from portable_nn.testing.cases import Drawn, drawn, dtypes_of
-from portable_nn_kernels.launch import Define, Profile
+from portable_nn_kernels.launch import Define, Launch, Profile
 from portable_nn_kernels.source import program_text
 from portable_nn_null import NullBackend
 
@@ -73,6 +73,23 @@ def _given(op: Op, case: Sample | Bench, dtype: str, null: Any) -> Drawn:
     )
 
 
+def launches(op: Op, case: Sample | Bench, dtype: str, null: Any) -> list[Launch]:
+    """Return what the null backend launches for a case, with its residuals and without; nothing where it has no kernel or dtype."""
+    found: list[Launch] = []
+    for residuals in sorted({False, bool(op.residuals)}):
+        op._cache.clear()
+        try:
+            there = _given(op, case, dtype, null)
+            with selection.use_backend(null), null.recording() as recorded:
+                op.apply(there.args, dict(there.settings), residuals)
+        except (NoKernel, DTypeError):
+            continue
+        finally:
+            op._cache.clear()
+        found += [one.launch for one in recorded]
+    return found
+
+
 def collect(planned: Profile, only: Iterable[str] | None = None, ops: Iterable[str] | None = None) -> list[Program]:
     """Return the distinct programs of the registry, in the order of ops.
 
@@ -97,21 +114,11 @@ def collect(planned: Profile, only: Iterable[str] | None = None, ops: Iterable[s
             for dtype in legal:
                 if chosen is not None and dtype not in chosen:
                     continue
-                for residuals in sorted({False, bool(op.residuals)}):
-                    op._cache.clear()
-                    try:
-                        there = _given(op, case, dtype, null)
-                        with selection.use_backend(null), null.recording() as launches:
-                            op.apply(there.args, dict(there.settings), residuals)
-                    except (NoKernel, DTypeError):
-                        continue
-                    finally:
-                        op._cache.clear()
-                    for launch in (recorded.launch for recorded in launches):
-                        items = found.setdefault((launch.source, launch.defines), (name, {}))[1]
-                        items[launch.kernel] = max(items.get(launch.kernel, 0), prod(launch.size))
-                        if isinstance(case, Bench):
-                            benched.add((launch.source, launch.defines))
+                for launch in launches(op, case, dtype, null):
+                    items = found.setdefault((launch.source, launch.defines), (name, {}))[1]
+                    items[launch.kernel] = max(items.get(launch.kernel, 0), prod(launch.size))
+                    if isinstance(case, Bench):
+                        benched.add((launch.source, launch.defines))
     return [Program(source, defines, items, op, (source, defines) in benched) for (source, defines), (op, items) in found.items()]
 
 

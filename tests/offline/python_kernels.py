@@ -15,15 +15,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from portable_nn.core import selection
-from portable_nn.core.errors import BackendError, DTypeError, NoKernel
+from portable_nn.core.errors import BackendError
 from portable_nn.core.registry import OPS
 from portable_nn.testing.cases import dtypes_of
 from portable_nn_kernels.launch import Launch
 from portable_nn_null import NullBackend
 
-from . import nvrtc, without_rocm
-from .programs import _given
+from . import nvrtc, programs, without_rocm
 from .target import profile
 
 
@@ -35,17 +33,7 @@ def launches(ops: Iterable[str] = ()) -> Iterator[tuple[str, Launch]]:
         op = OPS[name]
         for sample in op.samples:
             for dtype in dtypes_of(op, sample):
-                for residuals in sorted({False, bool(op.residuals)}):
-                    op._cache.clear()
-                    try:
-                        there = _given(op, sample, dtype, null)
-                        with selection.use_backend(null), null.recording() as recorded:
-                            op.apply(there.args, dict(there.settings), residuals)
-                    except (NoKernel, DTypeError):
-                        continue
-                    finally:
-                        op._cache.clear()
-                    yield from ((name, one.launch) for one in recorded)
+                yield from ((name, launch) for launch in programs.launches(op, sample, dtype, null))
 
 
 def jobs(most: int, ops: Iterable[str] = ()) -> list[tuple[str, Any]]:
