@@ -63,7 +63,10 @@ class Worker:
                 importlib.import_module(name)
             except Exception as error:
                 self.broken[name.partition(".")[2]] = _reason(error)
-        from asv_runner.discovery import disc_benchmarks
+        try:
+            from asv_runner.discovery import disc_benchmarks
+        except ModuleNotFoundError as error:
+            raise RuntimeError(f'asv is needed, and {error.name} is not installed; pip install "portable-nn[bench]"') from error
 
         with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):  # a traceback for every module that failed above
             for benchmark in disc_benchmarks(str(self.suite), ignore_import_errors=True):
