@@ -91,6 +91,8 @@ def axes_samples(low: float = -1.0, high: float = 1.0, unique: bool = False, emp
         s("long row", a(2, 1031), axis=1),
         s("long column", a(67, 3), axis=0),
         s("wide columns", a(5, 131), axis=0),
+        s("columns by vectors", a(67, 128), axis=0),
+        s("columns by more vectors", a(3, 512), axis=0),
         s("row past a group", a(3, 257), axis=1),
         s("transposed", a(33, 5, view="transposed"), axis=0),
         s("reversed", a(6, 7, view="reversed"), axis=0),
