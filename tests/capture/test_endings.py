@@ -12,6 +12,7 @@ from test_rewrite import PLANNED, arrays, names, with_and_without_feeds
 import portable_nn as pnn
 from portable_nn import ops
 from portable_nn.capture import Captured
+from portable_nn.core.registry import find as registered
 
 
 @pytest.fixture(params=PLANNED)
@@ -78,3 +79,22 @@ def test_a_part_that_others_read_is_stored(planned: Any, rng: np.random.Generato
 
     captured = both(f, (w, g, x), planned, monkeypatch)
     assert not any("conv2d_input_grad+" in name for name in names(captured))
+
+
+def test_a_part_or_a_sum_that_another_call_reads_is_stored(planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    w, g, x = arrays(rng, (16, 16, 3, 3), (3, 16, 9, 11), (3, 16, 9, 11))
+
+    def made(w: Any, g: Any) -> Any:
+        return ops.conv2d_input_grad(ops.tanh(ops.conv2d(g, w, padding=1)), w, (9, 11), 1, 1)
+
+    def part_read_twice(w: Any, g: Any, x: Any) -> Any:
+        part = made(w, g)
+        return ops.conv2d(part + ops.tanh(x), w), ops.conv2d(part, w)
+
+    def sum_read_twice(w: Any, g: Any, x: Any) -> Any:
+        y = ops.relu(ops.conv2d(x, w, padding=1))
+        total = made(w, g) + y
+        return ops.conv2d(registered("relu_grad")(total, y), w), ops.conv2d(total, w)
+
+    assert not any("conv2d_input_grad+" in name for name in names(both(part_read_twice, (w, g, x), planned, monkeypatch)))
+    assert not any("+relu_grad" in name for name in names(both(sum_read_twice, (w, g, x), planned, monkeypatch)) if name.startswith("conv2d"))

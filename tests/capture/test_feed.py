@@ -104,6 +104,23 @@ def test_what_others_read_stays_in_memory(
     assert not any(name.startswith("norm_relu+") for name in names(captured))
 
 
+def test_what_many_convolutions_read_stays_in_memory(
+    planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (w, a, b, v, _, _), x, _ = operands(rng, 16, 3)
+
+    def forked(given: Any, x: Any) -> Any:
+        def loss(given: Any) -> Any:
+            w, a, b, v = given
+            y = ops.relu(ops.batch_norm_train(ops.conv2d(x, w, padding=1), a, b)[0])
+            return ops.sum(ops.tanh(ops.conv2d(y, v, padding=1)) * ops.conv2d(y, v * 2.0, padding=1))
+
+        return pnn.value_and_grad(loss)(given)
+
+    captured, _ = with_and_without_feeds(forked, ((w, a, b, v), x), planned, monkeypatch)  # two, and the gradients of both filters
+    assert not any(name.startswith("norm_relu+") for name in names(captured))
+
+
 def test_a_gradient_in_phases_reads_memory(
     planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
