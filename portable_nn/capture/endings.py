@@ -41,7 +41,7 @@ def _sums(step: Step) -> list[tuple[int, int, int | None]]:
     op = step.op
     gate: Operand = None
     if isinstance(op, Fused):
-        if [m.op.name for m in op.members] != ["add", "relu_grad"] or op.stored != ((1, 0),) or op.members[1].sources[0] != (0, 0):
+        if [m.op.name for m in op.members] != ["add", "relu_grad"] or op.stored != ((1, 0),):
             return []
         source = op.members[1].sources[1]
         gate = step.inputs[source] if isinstance(source, int) else None
@@ -53,7 +53,7 @@ def _sums(step: Step) -> list[tuple[int, int, int | None]]:
     else:
         return []
     a, b = terms
-    if type(a) is not int or type(b) is not int or a == b or not (gate is None or type(gate) is int):
+    if type(a) is not int or type(b) is not int or a == b:
         return []
     return [(a, b, gate), (b, a, gate)]
 

@@ -15,7 +15,7 @@ from ..core.call import Call
 from ..core.fused import Fed, Feed, Fused, Member
 from ..core.program import Operand, Program, Step
 from ..core.spec import Spec
-from .graph import parts, readers
+from .graph import readers
 
 # Operands of convolutions that may be fed.
 _IMAGES = {"conv2d": (0,), "conv2d_act": (0,), "conv2d_input_grad": (0,), "conv2d_weight_grad": (0, 1)}
@@ -39,13 +39,14 @@ class _Made:
 
 def feed_convolutions(program: Program, target: Backend) -> None:
     """Let convolutions make the images that batch norms make for them alone."""
-    whole = parts(program)
     viewed = {s.base for i, s in enumerate(program.slots) if s.base != i}
     for at, step in enumerate(program.steps):
         made = _made(step)
-        if made is None or step.outputs[made.output] in viewed or step.outputs[made.output] in whole:
+        if made is None:
             continue
         image = step.outputs[made.output]
+        if image in viewed or program.base(image) != image:  # readers of other slots read its memory
+            continue
         users = readers(program).get(image, [])
         if not users or len(users) > _MOST or users[-1] == len(program.steps) or not _alike(program, image, made):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,31 +71,51 @@ def test_channels_that_fill_no_vector_are_added_afterwards(planned: Any, rng: np
     assert not any("conv2d_input_grad+" in name for name in names(captured))
 
 
-def test_a_part_that_others_read_is_stored(planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def part_of(w: Any, g: Any) -> Any:
+    return ops.conv2d_input_grad(ops.tanh(ops.conv2d(g, w, padding=1)), w, (9, 11), 1, 1)
+
+
+OTHERS: dict[str, Callable[[Any, Any], Any]] = {
+    "nobody": lambda part, w: None,
+    "the caller": lambda part, w: part,
+    "a convolution": lambda part, w: ops.conv2d(part, w),
+    "a view": lambda part, w: part[:, :, 1:],
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_part_that_others_read_is_stored(planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
     w, g, x = arrays(rng, (16, 16, 3, 3), (3, 16, 9, 11), (3, 16, 9, 11))
 
     def f(w: Any, g: Any, x: Any) -> Any:
-        part = ops.conv2d_input_grad(ops.tanh(ops.conv2d(g, w, padding=1)), w, (9, 11), 1, 1)
-        return ops.conv2d(part + ops.tanh(x), w), part
+        part = part_of(w, g)
+        return ops.conv2d(part + ops.conv2d(x, w, padding=1), w), OTHERS[other](part, w)
+
+    captured = both(f, (w, g, x), planned, monkeypatch)
+    assert names(captured)["conv2d_input_grad+add"] == int(planned.wants_channels_last and other == "nobody")
+
+
+@pytest.mark.parametrize("more", ["itself", "a smaller one"])
+def test_what_cannot_be_read_beside_it_is_added_afterwards(
+    planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    w, g, x = arrays(rng, (16, 16, 3, 3), (3, 16, 9, 11), (3, 16, 9, 11))
+
+    def f(w: Any, g: Any, x: Any) -> Any:
+        part = part_of(w, g)
+        return ops.conv2d(part + (part if more == "itself" else x[:, :1]), w)
 
     captured = both(f, (w, g, x), planned, monkeypatch)
     assert not any("conv2d_input_grad+" in name for name in names(captured))
 
 
-def test_a_part_or_a_sum_that_another_call_reads_is_stored(planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sum_that_another_call_reads_is_stored(planned: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     w, g, x = arrays(rng, (16, 16, 3, 3), (3, 16, 9, 11), (3, 16, 9, 11))
 
-    def made(w: Any, g: Any) -> Any:
-        return ops.conv2d_input_grad(ops.tanh(ops.conv2d(g, w, padding=1)), w, (9, 11), 1, 1)
-
-    def part_read_twice(w: Any, g: Any, x: Any) -> Any:
-        part = made(w, g)
-        return ops.conv2d(part + ops.tanh(x), w), ops.conv2d(part, w)
-
-    def sum_read_twice(w: Any, g: Any, x: Any) -> Any:
+    def f(w: Any, g: Any, x: Any) -> Any:
         y = ops.relu(ops.conv2d(x, w, padding=1))
-        total = made(w, g) + y
+        total = part_of(w, g) + y
         return ops.conv2d(registered("relu_grad")(total, y), w), ops.conv2d(total, w)
 
-    assert not any("conv2d_input_grad+" in name for name in names(both(part_read_twice, (w, g, x), planned, monkeypatch)))
-    assert not any("+relu_grad" in name for name in names(both(sum_read_twice, (w, g, x), planned, monkeypatch)) if name.startswith("conv2d"))
+    captured = both(f, (w, g, x), planned, monkeypatch)
+    assert not any("+relu_grad" in name for name in names(captured) if name.startswith("conv2d"))

@@ -102,6 +102,8 @@ def test_what_others_read_stays_in_memory(
     assert not any(name.startswith("norm_relu+") for name in names(captured))
     captured = both(block(3, more=ops.sum), given, planned, monkeypatch)
     assert not any(name.startswith("norm_relu+") for name in names(captured))
+    captured = both(block(3, more=lambda y: y[:, :, 1:]), given, planned, monkeypatch)
+    assert not any(name.startswith("norm_relu+") for name in names(captured))
 
 
 def test_what_many_convolutions_read_stays_in_memory(
