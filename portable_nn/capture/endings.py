@@ -21,12 +21,11 @@ def end_gradients(program: Program, target: Backend) -> None:
     """Let input gradients of convolutions add what would be added to them next, and mask the sum."""
     made = program.producers()
     reads = readers(program)
-    viewed = {s.base for i, s in enumerate(program.slots) if s.base != i}
     gone: set[int] = set()
     for at, step in enumerate(program.steps):
         for part, more, gate in _sums(step):
             head = made.get(part)
-            if head is None or head in gone or part in viewed or reads[part] != [at]:
+            if head is None or head in gone or reads[part] != [at]:
                 continue
             joined = _joined(program, program.steps[head], step, more, gate, target)
             if joined is not None:

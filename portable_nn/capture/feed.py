@@ -39,13 +39,12 @@ class _Made:
 
 def feed_convolutions(program: Program, target: Backend) -> None:
     """Let convolutions make the images that batch norms make for them alone."""
-    viewed = {s.base for i, s in enumerate(program.slots) if s.base != i}
     for at, step in enumerate(program.steps):
         made = _made(step)
         if made is None:
             continue
         image = step.outputs[made.output]
-        if image in viewed or program.base(image) != image:  # readers of other slots read its memory
+        if program.base(image) != image:  # a piece of what others read
             continue
         users = readers(program).get(image, [])
         if not users or len(users) > _MOST or users[-1] == len(program.steps) or not _alike(program, image, made):
