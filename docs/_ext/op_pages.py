@@ -107,7 +107,7 @@ def _settings(op: Op) -> list[str]:
         if role == SETTING:
             default = op.signature.parameters[name].default
             shown = "required" if default is inspect.Parameter.empty else _literal(repr(default))
-            rows.append((_literal(name), _literal(str(op.signature.parameters[name].annotation).strip("'")), shown))
+            rows.append((_literal(name), _literal(str(op.signature.parameters[name].annotation)), shown))
     return [*_heading("Settings"), *table(("name", "type", "default"), rows)] if rows else []
 
 
@@ -208,7 +208,7 @@ def _cases(op: Op) -> Iterator[str]:
 def page(op: Op) -> str:
     """Return the page of one op."""
     doc = str(get_doc_object(op.body, "function", doc=inspect.cleandoc(op.body.__doc__ or ""), config={})).splitlines()
-    signature = str(op.signature.replace(return_annotation=inspect.Signature.empty)).replace("'", "")
+    signature = str(op.signature.replace(return_annotation=inspect.Signature.empty))
     lines = [
         f".. Written by docs/_ext/op_pages.py from the record of {op.name}.",
         "",

@@ -38,15 +38,16 @@ def end_gradients(program: Program, target: Backend) -> None:
 def _sums(step: Step) -> list[tuple[int, int, int | None]]:
     """Return the ways to see a step as a sum: what a convolution may have made, what is added, the result of a ReLU whose gradient follows."""
     op = step.op
-    gate: Operand = None
+    gate: int | None = None
     if isinstance(op, Fused):
         if [m.op.name for m in op.members] != ["add", "relu_grad"] or op.stored != ((1, 0),):
             return []
         source = op.members[1].sources[1]
-        gate = step.inputs[source] if isinstance(source, int) else None
+        masked = step.inputs[source] if isinstance(source, int) else None
+        if type(masked) is not int:
+            return []  # the sum is the mask of something else
+        gate = masked
         terms = [step.inputs[i] if isinstance(i, int) else None for i in op.members[0].sources]
-        if type(gate) is not int:
-            return []  # a mask from elsewhere
     elif op.name == "add":
         terms = list(step.inputs)
     else:

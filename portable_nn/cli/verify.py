@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core import selection
 from .parser import RAW, Commands, add_device
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from ..testing.verify import Check
+
+_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
 def add_parser(commands: Commands) -> argparse.ArgumentParser:
@@ -28,7 +37,7 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return the exit code."""
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..testing import coverage, verify
     from ..train.records import atomic_path
@@ -39,14 +48,14 @@ def run(options: argparse.Namespace) -> int:
     console = Console()
     print(f"{len(checks)} checks on {backend.name}: {backend.device}", flush=True)
     start = time.monotonic()
-    results = verify.run_checks(track(checks, "checking", console=console, transient=True, disable=not console.is_terminal))
+    columns = (TextColumn("{task.description:32.32}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        results = verify.run_checks(_shown(checks, bar), lambda failure: _say(bar, f"FAILED {failure}"))
     made = verify.report(backend, results, verify.measure(backend), options.quick, time.monotonic() - start)
     slug = "".join(c if c.isalnum() else "-" for c in f"{backend.name}-{backend.device}").strip("-").lower()
     path = Path(options.out or f"verify-{slug}.json")
     with atomic_path(path) as part:
         part.write_text(coverage.record_text(made), encoding="utf-8")
-    for failure in results.failures:
-        print(f"FAILED {failure}")
     for name, rate in made["rates"].items():
         print(f"{name}: {rate:,}")
     for reason, ops in sorted(results.skips.items(), key=lambda item: -sum(item[1].values())):
@@ -56,3 +65,23 @@ def run(options: argparse.Namespace) -> int:
     if not options.names and coverage.state_of(made) == "hardware":
         print("please contribute it: docs/reference/devices/README.md says how")
     return 1 if totals["failed"] else 0
+
+
+def _shown(checks: Sequence[Check], bar: Progress) -> Iterator[Check]:
+    """Yield the checks, and show which op is at work: the last thing to be seen should its driver take the process down."""
+    task = bar.add_task("starting", total=len(checks))
+    start = said = time.monotonic()
+    for at, check in enumerate(checks):
+        bar.update(task, completed=at, description=check.op)
+        now = time.monotonic()
+        if not bar.console.is_terminal and now - said >= _EVERY:
+            print(f"{at} of {len(checks)} in {now - start:.0f} s, at {check.op}", flush=True)
+            said = now
+        yield check
+
+
+def _say(bar: Progress, line: str) -> None:
+    if bar.console.is_terminal:
+        bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+    else:
+        print(line, flush=True)

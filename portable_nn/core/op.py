@@ -34,6 +34,23 @@ _recorder = _recording.get  # bound here because every call passes it
 _CACHE_LIMIT = 4096  # prepared calls per op; a loop over ever new shapes must not grow without bound
 
 
+class _Unquoted(str):
+    """The text of an annotation that signatures show without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _unquoted(signature: inspect.Signature) -> inspect.Signature:
+    """Return the signature with its textual annotations shown as they were written."""
+
+    def shown(annotation: Any) -> Any:
+        return _Unquoted(annotation) if type(annotation) is str else annotation
+
+    parameters = [p.replace(annotation=shown(p.annotation)) for p in signature.parameters.values()]
+    return signature.replace(parameters=parameters, return_annotation=shown(signature.return_annotation))
+
+
 def _role(annotation: str) -> str:
     if "Sequence[Array]" in annotation:
         return LIST
@@ -111,7 +128,7 @@ class Op:
         update_wrapper(self, body)
         self.name = name or body.__name__
         self.body = body
-        self.signature = inspect.signature(body)
+        self.signature = _unquoted(inspect.signature(body))
         self.out, self.vjp, self.saves, self.view = out, vjp, saves, view
         self.outputs, self.residuals, self.integer_outputs = outputs, residuals, integer_outputs
         self.samples, self.bad, self.bench = tuple(samples), tuple(bad), tuple(bench)

@@ -138,18 +138,18 @@ def plan_checks(backend: Backend, names: Sequence[str] = (), quick: bool = False
     return [check for op in ops for check in checks_of(op, backend, 1 if quick else None)]
 
 
-def run_checks(checks: Iterable[Check]) -> Results:
-    """Run the checks, each to its end whatever became of those before."""
+def run_checks(checks: Iterable[Check], tell: Callable[[str], object] = str) -> Results:
+    """Run the checks, each to its end whatever became of those before; `tell` is told of a failure as it comes."""
     results = Results()
     for check in checks:
         try:
             check.run()
         except SkipTest as reason:
             results.add(check, "skipped", str(reason).partition("\n")[0])
-        except (AssertionError, PortableNNError) as fault:
-            results.add(check, "failed", f"{type(fault).__name__}: {fault}")
         except Exception as fault:  # a driver's own error on one kernel must not lose the report of the others
-            results.add(check, "failed", f"{type(fault).__module__}.{type(fault).__name__}: {fault}")
+            ours = isinstance(fault, AssertionError | PortableNNError)
+            results.add(check, "failed", f"{'' if ours else f'{type(fault).__module__}.'}{type(fault).__name__}: {fault}")
+            tell(results.failures[-1])
         else:
             results.add(check, "passed")
     return results

@@ -32,10 +32,21 @@ def test_faults_are_counted_and_the_rest_still_runs():
 
     runs = {"a": wrong, "b": absent, "c": broken, "d": lambda: None}
     checks = [verify.Check("op", "forward", "float32", name, run) for name, run in runs.items()]
-    results = verify.run_checks(checks)
+    told: list[str] = []
+    results = verify.run_checks(checks, told.append)
+    assert results.failures == told
     assert results.counts == {"op": {"forward": {"float32": [1, 2, 1]}}}
     assert results.failures == ["op/forward/float32 a: AssertionError: values differ", "op/forward/float32 c: builtins.RuntimeError: driver"]
     assert results.skips == {"no float64": {"op": 1}}
+
+
+def test_where_there_is_no_terminal_lines_say_how_far_it_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("portable_nn.cli.verify._EVERY", 0.0)
+    assert main(["verify", "relu", "add", "--backend", "numpy", "--quick", "--out", str(tmp_path / "report.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    of = lines[0].partition(" ")[0]
+    assert lines[1].startswith(f"0 of {of} in 0 s, at ")
+    assert {line.rpartition(" ")[2] for line in lines if " of " in line and ", at " in line} == {"relu", "add"}
 
 
 def test_an_unknown_op_is_named(capsys):
