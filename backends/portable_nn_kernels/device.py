@@ -99,7 +99,7 @@ class DeviceBackend(Backend):
 
     def ends_in_mapping(self, op: Op, call: Call) -> bool:
         """Tell whether elementwise calls on the first output can be computed where the call stores it."""
-        return ends_in_mapping(self.plan(op, call)) is not None
+        return ends_in_mapping(self.plan(op, call), call.outputs[0]) is not None
 
     def feeds(self, op: Fed, call: Call) -> bool:
         """Tell whether a convolution can make its images as `op` says."""

@@ -33,12 +33,15 @@ class _Kernel:
     made: dict[tuple[int, int], tuple[str, str]] = field(default_factory=dict)
 
 
-def ends_in_mapping(plan: Plan) -> Recipe | None:
-    """Return how the last launch makes the first output, if more may be computed there before it is stored."""
+def ends_in_mapping(plan: Plan, made: Spec) -> Recipe | None:
+    """Return how the last launch makes the first output, if more may be computed there before it is stored.
+
+    A copy is none: it moves bits, as integers, and may see the output in another shape than `made`, which is what the others read.
+    """
     if not plan.launches:
         return None
     recipe = plan.launches[-1].recipe
-    alone = isinstance(recipe, Recipe) and [o.ref for o in recipe.outputs] == [Out(0)]
+    alone = isinstance(recipe, Recipe) and [(o.ref, o.spec) for o in recipe.outputs] == [(Out(0), made)]
     return recipe if alone and not any(Out(0) in launch.args for launch in plan.launches[:-1]) else None
 
 
@@ -69,7 +72,7 @@ def plan_fused(op: Fused, call: Call, profile: Profile, planned: Planner) -> Pla
 
 def _head(kernel: _Kernel, op: Fused, member: Member, plan: Plan) -> tuple[Launch, ...]:
     """Begin the kernel with the mapping in which `member` ends; return the launches before it."""
-    recipe = ends_in_mapping(plan)
+    recipe = ends_in_mapping(plan, member.call.outputs[0])
     assert recipe is not None, f"{member.op.name} does not end in a mapping"
     outputs = {output: i for i, (number, output) in enumerate(op.stored) if number == 0}
 
