@@ -91,8 +91,8 @@ def _out(op: Op, rule: Elementwise, **given: Any) -> tuple[Spec, ...]:
     arrays = [s for s in inputs.values() if isinstance(s, Spec)]
     shape = broadcast_shapes(op.name, *(s.shape for s in arrays))
     for name, value in given.items():
-        if name not in inputs and isinstance(value, bool | int | float) and value != value:
-            raise SettingError(f"{op.name}: {name} is NaN")
+        if name not in inputs and isinstance(value, bool | int | float):
+            _check_number(op.name, name, value, dtype)
     # A dense layout shared by all full-size operands (channels-last, a transpose) is kept, as PyTorch does.
     full = [s for s in arrays if s.shape == shape]
     strides = full[0].strides if full and all(s.strides == full[0].strides for s in full) and is_dense(full[0]) else None
@@ -108,6 +108,16 @@ def _out(op: Op, rule: Elementwise, **given: Any) -> tuple[Spec, ...]:
             out_dtype = source.dtype if isinstance(source, Spec) else dtype
         made.append(Spec(shape, out_dtype, strides))
     return tuple(made)
+
+
+def _check_number(op_name: str, name: str, value: float, dtype: DType) -> None:
+    """Raise if a setting cannot be computed with in `dtype`."""
+    if value != value:
+        raise SettingError(f"{op_name}: {name} is NaN")
+    if dtypes.kind(dtype) == "int":
+        least, most = (int(limit) for limit in (np.iinfo(dtype).min, np.iinfo(dtype).max))
+        if not (least <= value <= most and value == int(value)):
+            raise SettingError(f"{op_name}: {name} is {value!r} but {dtype.name} is computed with, which holds whole numbers from {least} to {most}")
 
 
 def is_dense(spec: Spec) -> bool:

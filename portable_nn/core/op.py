@@ -19,9 +19,10 @@ from .array import DeviceArray
 from .backend import Backend, Prepared
 from .call import Call
 from .dtypes import canonical
-from .errors import ArgumentError, DTypeError, NoGradient, SettingError
+from .errors import ArgumentError, DTypeError, NoGradient, PortableNNError, SettingError
 from .recording import current as _recording
 from .samples import Bad, Bench, Sample
+from .settings import kind_of, plain
 from .spec import WEAK, Spec, Weak
 from .tape import Tape, Traced
 
@@ -143,6 +144,8 @@ class Op:
                 )
         self.roles = {name: _role(str(p.annotation)) for name, p in self.signature.parameters.items()}
         self.operands = tuple(name for name, role in self.roles.items() if role != SETTING)
+        settings = {name: kind_of(str(self.signature.parameters[name].annotation)) for name, role in self.roles.items() if role == SETTING}
+        self._kinds = {name: kind for name, kind in settings.items() if kind is not None}
         self._positional = tuple(self.roles.values())
         self._cache: dict[tuple[Any, ...], Entry] = {}
         self._single = len(outputs) == 1
@@ -288,7 +291,7 @@ class Op:
         names = list(self.roles)
         for name in [*names[: len(args)], *(k for k in kwargs if k in self.roles)]:
             if name in written and self.roles[name] != SETTING:
-                n = len(bound.arguments[name]) if self.roles[name] == LIST else 1
+                n = self._length(name, bound.arguments[name]) if self.roles[name] == LIST else 1
                 position[name] = list(range(count, count + n))
                 count += n
         specs_by_name: dict[str, Any] = {}
@@ -297,7 +300,8 @@ class Op:
         settings: dict[str, Any] = {}
         for name, role in self.roles.items():
             if role == SETTING:
-                settings[name] = bound.arguments[name]
+                value, kind = bound.arguments[name], self._kinds.get(name)
+                settings[name] = value if kind is None else plain(self.name, name, value, kind)
                 continue
             at = position.get(name)
             if at is None:
@@ -311,13 +315,24 @@ class Op:
                 order += at
             flat += specs
             specs_by_name[name] = specs if role == LIST else specs[0]
-        made = self.out(**specs_by_name, **settings)
+        try:
+            made = self.out(**specs_by_name, **settings)
+        except PortableNNError:
+            raise
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:  # what no rule foresaw
+            told = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+            raise SettingError(f"{self.name}: cannot use {told} ({error}); the signature is {self.name}{self.signature}") from error
         outs = made if isinstance(made, tuple) else (made,)
         if not residuals:
             outs = outs[: len(self.outputs)]
         call = Call(self.name, tuple(flat), outs, MappingProxyType(settings), residuals)
         identity = order == list(range(len(given)))
         return Entry(call, owner.prepare(self, call), None if identity else tuple(order), owner)
+
+    def _length(self, name: str, value: Any) -> int:
+        if not isinstance(value, list | tuple):
+            raise ArgumentError(f"{self.name}: {name} is a {type(value).__name__} but must be a list or tuple of arrays")
+        return len(value)
 
     @staticmethod
     def _spec(owner: Backend, value: Any) -> Spec | Weak | None:

@@ -111,7 +111,7 @@ def add_layer_norm(
 
 
 def _grad_out(straight: Spec, g: Spec, total: Spec, weight: Spec | None, mean: Spec, rstd: Spec, normalized_shape: Any) -> Spec:
-    rows, _ = normalized("add_layer_norm_grad", total, normalized_shape)
+    rows, _ = normalized("add_layer_norm_grad", total, normalized_shape, weight=weight)
     if straight.shape != total.shape or g.shape != total.shape or mean.shape != (rows,) or rstd.shape != (rows,):
         raise ShapeError(
             f"add_layer_norm_grad: straight {straight.shape} and g {g.shape} must have total's shape {total.shape}, "
@@ -138,6 +138,7 @@ def _grad_out(straight: Spec, g: Spec, total: Spec, weight: Spec | None, mean: S
     ),
     bad=(
         bad("shapes", ShapeError, ("(2, 3)", "(3, 3)"), A((2, 3)), A((3, 3)), A((3, 3)), None, A((3,)), A((3,)), normalized_shape=3),
+        bad("weight", ShapeError, ("weight", "(2,)", "(3,)"), A((3, 3)), A((3, 3)), A((3, 3)), A((2,)), A((3,)), A((3,)), normalized_shape=3),
         bad("dtypes", DTypeError, ("straight is float64", "g float32"), A((3, 3), dtype="float64"), A((3, 3), dtype="float32"),
             A((3, 3), dtype="float32"), None, A((3,), dtype="float32"), A((3,), dtype="float32"), normalized_shape=3),
     ),

@@ -253,7 +253,12 @@ def _limits(both: str, lower: str, upper: str, none: str) -> Choice:
         s("NaN inf", A((3,), values=(float("nan"), float("inf"), -float("inf"))), -1.0, 1.0, gradient=False,
           dtypes=("float32", "float64", "float16", "bfloat16"), why="NaN"),
     ),
-    bad=(bad("NaN", SettingError, ("min", "NaN"), A((3,)), float("nan")),),
+    bad=(
+        bad("NaN", SettingError, ("min", "NaN"), A((3,)), float("nan")),
+        bad("below", SettingError, ("min is -1", "uint8", "0 to 255"), A((3,), dtype="uint8"), -1),
+        bad("no whole number", SettingError, ("max is 0.5", "int8"), A((3,), dtype="int8"), -1, 0.5),
+        bad("text", SettingError, ("min is 'low'", "a real number or None"), A((3,)), "low"),
+    ),
     bench=(bench("activation", A((32, 64, 56, 56)), 0.0, 6.0),),
 )  # fmt: skip
 def clamp(x: Array, min: float | None = None, max: float | None = None) -> Array:
@@ -272,7 +277,7 @@ def clamp(x: Array, min: float | None = None, max: float | None = None) -> Array
     Raises
     ------
     SettingError
-        A limit that is NaN.
+        A limit that is NaN; of integers, one that their dtype does not hold.
 
     Notes
     -----

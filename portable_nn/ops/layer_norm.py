@@ -27,12 +27,8 @@ from .norm import floating, normalized, positive_eps, statistic
 
 def layer_norm_out(x: Spec, normalized_shape: Any, weight: Spec | None, bias: Spec | None, eps: float, op: str = "layer_norm") -> tuple[Spec, ...]:
     """Return the specs of y, mean and rstd; `op` is for messages."""
-    rows, _ = normalized(op, x, normalized_shape)
+    rows, _ = normalized(op, x, normalized_shape, weight=weight, bias=bias)
     positive_eps(op, eps)
-    wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    for name, spec in (("weight", weight), ("bias", bias)):
-        if spec is not None and spec.shape != wanted:
-            raise ShapeError(f"{op}: {name} has shape {spec.shape} but normalized_shape is {wanted}; they must be the same")
     dtype = floating(op, x=x)
     if weight is not None or bias is not None:
         floating(op, weight=weight, bias=bias)
@@ -142,7 +138,7 @@ def layer_norm(
 
 
 def _layer_grad_out(g: Spec, x: Spec, weight: Spec | None, mean: Spec, rstd: Spec, normalized_shape: Any) -> Spec:
-    rows, _ = normalized("layer_norm_grad", x, normalized_shape)
+    rows, _ = normalized("layer_norm_grad", x, normalized_shape, weight=weight)
     if g.shape != x.shape or mean.shape != (rows,) or rstd.shape != (rows,):
         raise ShapeError(f"layer_norm_grad: g {g.shape} must have x's shape {x.shape}, mean {mean.shape} and rstd {rstd.shape} must be {(rows,)}")
     floating("layer_norm_grad", g=g, x=x, weight=weight)
@@ -160,7 +156,10 @@ def _layer_grad_out(g: Spec, x: Spec, weight: Spec | None, mean: Spec, rstd: Spe
         s("two axes", A((3, 4, 5)), A((3, 4, 5)), A((4, 5)), A((3,)), A((3,), 0.5, 1.5), normalized_shape=(4, 5)),
         s("views", A((6, 17), view="transposed"), A((6, 17), view="reversed"), A((17,)), A((6,)), A((6,), 0.5, 1.5), normalized_shape=17),
     ),
-    bad=(bad("shapes", ShapeError, ("(2, 3)", "(3, 3)"), A((2, 3)), A((3, 3)), None, A((3,)), A((3,)), normalized_shape=3),),
+    bad=(
+        bad("shapes", ShapeError, ("(2, 3)", "(3, 3)"), A((2, 3)), A((3, 3)), None, A((3,)), A((3,)), normalized_shape=3),
+        bad("weight", ShapeError, ("weight", "(2,)", "(3,)"), A((3, 3)), A((3, 3)), A((2,)), A((3,)), A((3,)), normalized_shape=3),
+    ),
     bench=(bench("large", A((8192, 1024)), A((8192, 1024)), A((1024,)), A((8192,)), A((8192,), 0.5, 1.5), normalized_shape=1024),),
 )  # fmt: skip
 def layer_norm_grad(g: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, *, normalized_shape: int | Sequence[int]) -> Array:

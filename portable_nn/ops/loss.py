@@ -348,7 +348,10 @@ def nll_loss(input: Array, target: Array, weight: Array | None = None, ignore_in
 
 def _nll_grad_out(g: Spec, target: Spec, total: Spec, weight: Spec | None, shape: Any, ignore_index: Any, reduction: Any) -> Spec:
     made = Spec(tuple(shape), g.dtype)
-    _checked("nll_loss_grad", made, target, weight, ignore_index, reduction, 0.0, False)
+    rows = _checked("nll_loss_grad", made, target, weight, ignore_index, reduction, 0.0, False)
+    wanted = rows if reduction == "none" else ()
+    if g.shape != wanted or total.shape != ():
+        raise ShapeError(f"nll_loss_grad: g has shape {g.shape}, total {total.shape}, but shape {made.shape} with reduction {reduction!r} needs {wanted} and ()")
     return made
 
 
@@ -362,6 +365,10 @@ def _nll_grad_out(g: Spec, target: Spec, total: Spec, weight: Spec | None, shape
         s("ignored, views", A((4,), view="reversed"), _labels((4,), 5, view="strided"), A((), 1.0, 2.0), None, (4, 5), 2, reduction="none"),
         s("empty", A(()), _labels((0,), 5), A((), 1.0, 2.0), None, (0, 5)),
         s("one class", A(()), _labels((1,), 1), A((), 1.0, 2.0), None, (1, 1)),
+    ),
+    bad=(
+        bad("cotangent", ShapeError, ("(3,)", "'mean'", "()"), A((3,)), _labels((4,), 5), A(()), None, (4, 5)),
+        bad("total", ShapeError, ("total (4,)",), A(()), _labels((4,), 5), A((4,)), None, (4, 5)),
     ),
     flops=lambda call: call.spec(1).size,
 )  # fmt: skip

@@ -38,12 +38,15 @@ def statistic(dtype: dtypes.DType) -> dtypes.DType:
     return dtypes.accumulator(dtype)
 
 
-def normalized(name: str, x: Spec, normalized_shape: int | Sequence[int]) -> tuple[int, int]:
-    """Return (rows, row length) of x for the trailing axes `normalized_shape`."""
+def normalized(name: str, x: Spec, normalized_shape: int | Sequence[int], **parameters: Spec | None) -> tuple[int, int]:
+    """Return (rows, row length) of x for the trailing axes `normalized_shape`, which is the shape of weights and biases too."""
     wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not wanted or x.shape[x.ndim - len(wanted) :] != wanted:
         raise ShapeError(f"{name}: x has shape {x.shape} but its last axes must be normalized_shape {wanted}")
     length = prod(wanted)
     if length == 0:
         raise ShapeError(f"{name}: normalized_shape {wanted} is empty: a row without elements has no mean")
+    for parameter, spec in parameters.items():
+        if spec is not None and spec.shape != wanted:
+            raise ShapeError(f"{name}: {parameter} has shape {spec.shape} but normalized_shape is {wanted}; they must be the same")
     return x.size // length, length
