@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BACKENDS, find
+from conftest import find
+from test_rewrite import PLANNED
 
 import portable_nn as pnn
 from portable_nn import ops
@@ -88,7 +89,7 @@ BOTH: dict[str, Part] = {
 }
 
 
-@pytest.fixture(params=("opencl", "opencl:gpu") if "opencl" in BACKENDS else ())
+@pytest.fixture(params=PLANNED)
 def target(request: pytest.FixtureRequest) -> Any:
     with pnn.use_backend(find(request.param)) as backend:
         if not backend.profile.float64:
