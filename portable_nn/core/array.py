@@ -75,7 +75,11 @@ class ArrayOperators:
     __eq__ = _binary("equal")
     __ne__ = _binary("not_equal")
     __hash__ = None  # type: ignore[assignment]
-    __neg__, __pos__, __abs__, __invert__ = _unary("negative"), _unary("positive"), _unary("abs"), _unary("bitwise_invert")
+    __neg__, __pos__, __abs__ = _unary("negative"), _unary("positive"), _unary("abs")
+
+    def __invert__(self) -> Any:
+        """Flip every bit; of bools, whether each is false."""
+        return find("logical_not" if self.spec.dtype == bool else "bitwise_invert")(self)
 
     @property
     def shape(self) -> Shape:

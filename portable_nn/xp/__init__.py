@@ -41,7 +41,6 @@ from ..ops import atan as atan
 from ..ops import atan2 as atan2
 from ..ops import atanh as atanh
 from ..ops import bitwise_and as bitwise_and
-from ..ops import bitwise_invert as bitwise_invert
 from ..ops import bitwise_left_shift as bitwise_left_shift
 from ..ops import bitwise_or as bitwise_or
 from ..ops import bitwise_right_shift as bitwise_right_shift
@@ -138,6 +137,7 @@ from .manipulation import clip as clip
 from .manipulation import concat as concat
 from .manipulation import count_nonzero as count_nonzero
 from .manipulation import expand_dims as expand_dims
+from .manipulation import bitwise_invert as bitwise_invert
 from .manipulation import logical_and as logical_and
 from .manipulation import logical_or as logical_or
 from .manipulation import logical_xor as logical_xor

@@ -105,6 +105,11 @@ def logical_xor(x1: Any, x2: Any, /) -> Array:
     return ops.bitwise_xor(x1, x2)
 
 
+def bitwise_invert(x: Array, /) -> Array:
+    """Flip every bit; of bools, whether each is false."""
+    return ops.logical_not(x) if x.dtype == bool else ops.bitwise_invert(x)
+
+
 def take_along_axis(x: Array, indices: Array, /, *, axis: int = -1) -> Array:
     """Take one element per index along an axis; see `ops.take_along_dim`."""
     return ops.take_along_dim(x, indices, axis)
@@ -117,7 +122,8 @@ def count_nonzero(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> A
 
 def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """Sum the products of two arrays along an axis."""
-    return ops.sum(ops.multiply(x1, x2), axis=axis)
+    products = ops.multiply(x1, x2)
+    return ops.sum(products, axis=axis, dtype=products.dtype)
 
 
 def tensordot(x1: Array, x2: Array, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Array:

@@ -60,6 +60,20 @@ def test_functions(backend: Backend) -> None:
         assert np.allclose(pnn.to_numpy(ours), expected, atol=1e-5), number
 
 
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64"])
+def test_bits_and_sums_of_products_keep_their_dtype(backend: Backend, dtype: str) -> None:
+    host = np.array([[0, 1, 3], [2, 0, 5]]).astype(dtype)
+    x = pnn.asarray(host, backend=backend)
+    inverted = xp.bitwise_invert(x)
+    assert inverted.dtype == host.dtype
+    np.testing.assert_array_equal(pnn.to_numpy(inverted), ~host)
+    np.testing.assert_array_equal(pnn.to_numpy(~x), ~host)
+    if dtype != "bool":
+        made = xp.vecdot(x, x)
+        assert made.dtype == host.dtype
+        np.testing.assert_array_equal(pnn.to_numpy(made), np.vecdot(host, host))
+
+
 def test_dtypes_are_told() -> None:
     assert xp.finfo(xp.bfloat16).eps == 2**-7
     assert xp.iinfo("int8").min == -128
