@@ -132,12 +132,12 @@ from .inspection import iinfo as iinfo
 from .inspection import isdtype as isdtype
 from .inspection import result_type as result_type
 from .manipulation import astype as astype
+from .manipulation import bitwise_invert as bitwise_invert
 from .manipulation import broadcast_arrays as broadcast_arrays
 from .manipulation import clip as clip
 from .manipulation import concat as concat
 from .manipulation import count_nonzero as count_nonzero
 from .manipulation import expand_dims as expand_dims
-from .manipulation import bitwise_invert as bitwise_invert
 from .manipulation import logical_and as logical_and
 from .manipulation import logical_or as logical_or
 from .manipulation import logical_xor as logical_xor
