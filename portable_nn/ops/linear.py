@@ -114,6 +114,7 @@ def _depth(call: Call) -> int:
         s("integer", A((5, 7)), A((7, 3)), gradient=False, dtypes=("int32", "int64", "uint8"), why="integers"),
         s("long", A((3, 4099)), A((4099, 2))),
         s("deep, rows of a page", A((9, 521)), A((521, 1024)), gradient=False, why="half a million numbers, each by differences"),
+        s("large", A((17, 1031)), A((1031, 2050)), gradient=False, why="two million numbers, each by differences"),
     ),
     bad=(
         bad("depth", ShapeError, ("(2, 3)", "(4, 5)", "3 columns", "4 rows"), A((2, 3)), A((4, 5))),

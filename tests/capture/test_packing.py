@@ -45,6 +45,17 @@ def test_a_constant_weight_is_packed_where_another_is_not(opencl: Any) -> None:
     assert [p.launch.kernel for p in given.variants[0].replay.launches] == ["pnn_gemm_dots"]
 
 
+def test_a_large_constant_is_packed_once(opencl: Any) -> None:
+    x, w = drawn(130, 520), drawn(520, 520)
+    for weight in (w, ops.permute(w, (1, 0))):
+        step = pnn.capture(lambda x, weight=weight: ops.matmul(x, weight))
+        for _ in range(2):
+            np.testing.assert_array_equal(pnn.to_numpy(step(x)), pnn.to_numpy(ops.matmul(x, weight)))
+        (variant,) = step.variants
+        assert [p.launch.kernel for p in variant.replay.packings] == ["pnn_gemm_pack"]
+        assert [p.launch.kernel for p in variant.replay.launches] == ["pnn_gemm_blocks"]
+
+
 def test_writing_into_the_weight_is_seen(opencl: Any) -> None:
     x, w = drawn(48, 80), drawn(96, 80)
     step = pnn.capture(lambda x: ops.linear(x, w))

@@ -4,32 +4,9 @@
  * Defines: TA TB TC (tags), MR, NV, VW; the compute type of TC must be f32 or f64. One kernel per program, chosen by
  * GEMM_PANELS, GEMM_DOTS, GEMM_PACK or GEMM_ROWS: compiling all four for each cost a second at the first call. */
 #ifdef PNN_OPENCL
-#include "gemm.h"
+#include "gemm_cpu.h"
 
-#define REAL ACC(TC)
-#define VEC CAT(PNN_VEC_, CAT(ACC_TAG(TC), CAT(_, VW)))
-#define NR (NV * VW)
 #define DOTS ((DM * DN + VW - 1) / VW * VW) /* a dots tile, filled up to whole vectors of sums */
-#define PNN_VEC_f32_16 float16
-#define PNN_VEC_f32_8 float8
-#define PNN_VEC_f32_4 float4
-#define PNN_VEC_f64_8 double8
-#define PNN_VEC_f64_4 double4
-#define PNN_VEC_f64_2 double2
-
-#ifdef VEPILOGUE /* EPILOGUE of a whole vector */
-#define WHOLE_EPILOGUE
-#else
-#define VEPILOGUE(v) (v)
-#endif
-
-/* VW elements from p[i] on, as compute type. */
-#define VLOAD(tag, p, i) CAT(PNN_VLOAD_, tag)(p, i)
-#define PNN_VLOAD_f32(p, i) CAT(vload, VW)(0, (p) + (i))
-#define PNN_VLOAD_f64(p, i) CAT(vload, VW)(0, (p) + (i))
-#define PNN_VLOAD_f16(p, i) CAT(vload_half, VW)(0, (GLOBAL const half*)(p) + (i))
-#define PNN_VLOAD_bf16(p, i) \
-    CAT(as_float, VW)(CAT(convert_uint, VW)(CAT(vload, VW)(0, (p) + (i))) << 16)
 
 #ifdef GEMM_PANELS
 /* The same where only `count` of them may be touched; the other lanes hold repeats. */
@@ -99,43 +76,9 @@ KERNEL(pnn_gemm_panels, 1, 1, 1)(GEMM_ARGS, i64 b_panel, i64 b_end, i64 tiles, i
                     }
                 }
             }
-            const int last = k1 >= k_last, bias_here = has_bias && last;
-            i64 quick = 0; /* columns stored by vectors */
-#if WHOLE_STORE /* TC is its own compute type, and an epilogue takes whole vectors */
-            if (c_col == 1 && (!bias_here || bias_col == 1 || bias_col == 0)) quick = cols / VW * VW;
-#pragma unroll
-            for (int r = 0; r < MR; ++r) {
-                if (i0 + r < m) {
-                    GLOBAL TYPE(TC)* out = c + (i0 + r) * c_row + j0;
-                    GLOBAL const TYPE(TBIAS)* shift = bias + (i0 + r) * bias_row + j0 * bias_col;
-#pragma unroll
-                    for (int j = 0; j < NV; ++j) {
-                        if ((j + 1) * VW <= quick) {
-                            VEC v = acc[r * NV + j];
-                            if (k0 > k_first) v += CAT(vload, VW)(j, out);
-                            if (bias_here && bias_col == 1) v += VLOAD(TBIAS, shift, j * VW);
-                            if (bias_here && bias_col == 0) v += (VEC)((REAL)LOAD(TBIAS, shift, 0));
-                            CAT(vstore, VW)(last ? VEPILOGUE(v) : v, j, out);
-                        }
-                    }
-                }
-            }
-#endif
-            if (quick < cols) { /* a loop, not unrolled: code of its own for each sum took the compiler half a second */
-                REAL sums[MR * NR];
-#pragma unroll
-                for (int i = 0; i < MR * NV; ++i) CAT(vstore, VW)(acc[i], i, sums);
-                for (i64 r = 0; r < MR && i0 + r < m; ++r) {
-                    GLOBAL TYPE(TC)* out = c + (i0 + r) * c_row + j0 * c_col;
-                    GLOBAL const TYPE(TBIAS)* shift = bias + (i0 + r) * bias_row + j0 * bias_col;
-                    for (i64 l = quick; l < cols; ++l) {
-                        REAL sum = sums[r * NR + l];
-                        if (k0 > k_first) sum += LOAD(TC, out, l * c_col);
-                        if (bias_here) sum += LOAD(TBIAS, shift, l * bias_col);
-                        STORE(TC, out, l * c_col, last ? EPILOGUE(sum) : sum);
-                    }
-                }
-            }
+            const int last = k1 >= k_last;
+            pnn_gemm_store(acc, c + i0 * c_row + j0 * c_col, c_row, c_col, m - i0, cols, bias + i0 * bias_row + j0 * bias_col,
+                           has_bias && last, bias_row, bias_col, k0 > k_first, last);
         }
     }
 }
@@ -219,58 +162,16 @@ KERNEL(pnn_gemm_dots, 1, 1, 1)(GEMM_ARGS, i64 tiles) {
 #endif
 
 #ifdef GEMM_PACK
-/* Transpose VW vectors in registers: log2(VW) perfect shuffles. */
-DEVICE void pnn_gemm_transpose(VEC* v) {
-    VEC w[VW];
-#pragma unroll
-    for (int step = 1; step < VW; step *= 2) {
-#pragma unroll
-        for (int i = 0; i < VW / 2; ++i) {
-            w[2 * i].even = v[i].lo;
-            w[2 * i].odd = v[i + VW / 2].lo;
-            w[2 * i + 1].even = v[i].hi;
-            w[2 * i + 1].odd = v[i + VW / 2].hi;
-        }
-#pragma unroll
-        for (int i = 0; i < VW; ++i) v[i] = w[i];
-    }
-}
-
 /* B into panels of NR columns, (batch, panel, k, NR) in the compute type, zeros past n. One work-item: k_step rows of
- * one panel. Reads along whichever axis is adjacent in memory; either way B once. */
+ * one panel. Reads B once. */
 KERNEL(pnn_gemm_pack, 1, 1, 1)(IN(TB, b), OUT(ACC_TAG(TC), packed), i64 n, i64 k, i64 b_row, i64 b_col, i64 inner,
                                i64 b_outer, i64 b_inner, i64 b_start, i64 panels, i64 k_blocks, i64 k_step) {
     const i64 k0 = GROUP_ID(0) % k_blocks * k_step, k1 = k0 + k_step < k ? k0 + k_step : k;
     const i64 panel = GROUP_ID(0) / k_blocks % panels, batch = GROUP_ID(0) / (k_blocks * panels);
     const i64 j0 = panel * NR, cols = n - j0 < NR ? n - j0 : NR;
     GLOBAL const TYPE(TB)* RESTRICT b =
-        b_base + b_offset + b_start + batch / inner * b_outer + batch % inner * b_inner + j0 * b_col;
-    GLOBAL REAL* RESTRICT out = packed_base + packed_offset + (batch * panels + panel) * k * NR;
-    if (b_col == 1 && cols == NR) {
-        for (i64 p = k0; p < k1; ++p)
-#pragma unroll
-            for (int j = 0; j < NV; ++j) CAT(vstore, VW)(VLOAD(TB, b, p * b_row + j * VW), 0, out + p * NR + j * VW);
-        return;
-    }
-    i64 j = 0;
-    if (b_row == 1)
-        for (; j + VW <= cols; j += VW) {
-            i64 p = k0;
-            for (; p + VW <= k1; p += VW) {
-                VEC v[VW];
-#pragma unroll
-                for (int l = 0; l < VW; ++l) v[l] = VLOAD(TB, b + (j + l) * b_col, p);
-                pnn_gemm_transpose(v);
-#pragma unroll
-                for (int l = 0; l < VW; ++l) CAT(vstore, VW)(v[l], 0, out + (p + l) * NR + j);
-            }
-            for (; p < k1; ++p)
-                for (int l = 0; l < VW; ++l) out[p * NR + j + l] = LOAD(TB, b, p * b_row + (j + l) * b_col);
-        }
-    for (; j < cols; ++j)
-        for (i64 p = k0; p < k1; ++p) out[p * NR + j] = LOAD(TB, b, p * b_row + j * b_col);
-    for (i64 p = k0; p < k1; ++p)
-        for (i64 j = cols; j < NR; ++j) out[p * NR + j] = 0;
+        b_base + b_offset + b_start + batch / inner * b_outer + batch % inner * b_inner + j0 * b_col + k0 * b_row;
+    pnn_gemm_pack_panel(b, b_row, b_col, cols, k1 - k0, packed_base + packed_offset + ((batch * panels + panel) * k + k0) * NR);
 }
 #endif
 

@@ -1,4 +1,4 @@
-"""The CPU shape of GEMM: register tiles, long vectors, B packed into panels where that pays."""
+"""The CPU shape of GEMM: register tiles, long vectors, operands packed where that pays."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from portable_nn.core.dtypes import DType, float16
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Define, Launch, Profile, Scratch
 
+from .gemm_blocks import blocks_launch
 from .gemm_parts import (
     VECTOR_EPILOGUES,
     Gemm,
@@ -26,9 +27,10 @@ from .gemm_parts import (
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Which kernel, and its tile: mr rows by nv vectors of `lanes` (panels), dm x dn dot products (dots)."""
+    """Which kernel, and its tile: mr rows by nv vectors of `lanes` (panels, blocks), dm x dn dot products (dots)."""
 
     dots: bool
+    blocked: bool
     pack: bool
     lanes: int
     mr: int
@@ -54,15 +56,18 @@ def choose(profile: Profile, p: Problem) -> Tiles:
     lanes = width * 4 // compute_dtype(p.c.dtype).itemsize
     along_k = (p.a.col == 1 or p.k == 1) and (p.b.row == 1 or p.k == 1)
     few = p.m < profile.size("cpu.gemm.pack_dots_rows")
+    thin = p.m <= 4
+    # What is large pays for packing both operands as they are used, whatever their strides.
+    large = not few and p.n > lanes and p.m * p.n * p.k >= profile.size("cpu.gemm.block_work")
     # Packing B costs more than panels save, until A is large; a B that is packed once and for all costs nothing.
     kept = p.b.ref.role == "in" and p.b.ref.index in profile.kept
-    costly = not kept and p.m <= profile.size("cpu.gemm.dots_rows") and p.k >= profile.size("cpu.gemm.dots_vectors") * lanes
+    rows = profile.size("cpu.gemm.block_dots_rows" if large else "cpu.gemm.dots_rows")
+    costly = not kept and p.m <= rows and p.k >= profile.size("cpu.gemm.dots_vectors") * lanes
     fits = p.m * p.k * p.a.dtype.itemsize <= profile.size("cpu.gemm.dots_bytes")
     dots = along_k and p.k >= lanes and (few or p.n <= lanes or (costly and fits))
     b_bytes, row_bytes = p.n * p.k * p.b.dtype.itemsize, p.b.row * p.b.dtype.itemsize
-    large = b_bytes >= profile.size("cpu.gemm.pack_direct_bytes") or (row_bytes % 4096 == 0 and p.k >= 256)
-    pack = not dots and p.k > 0 and (p.b.col != 1 or (large and p.m >= profile.size("cpu.gemm.pack_direct_rows")))
-    thin = p.m <= 4
+    spread = b_bytes >= profile.size("cpu.gemm.pack_direct_bytes") or (row_bytes % 4096 == 0 and p.k >= 256)
+    pack = not dots and p.k > 0 and (p.b.col != 1 or (spread and p.m >= profile.size("cpu.gemm.pack_direct_rows")))
     if thin:  # a vector as long as it helps: B is read once, so what counts is long runs of memory
         mr = (1, 2, 4, 4)[p.m - 1]
         nv = min(tiles["thin"]["sums"] // mr, 1 << (up(p.n, lanes) - 1).bit_length())
@@ -74,13 +79,16 @@ def choose(profile: Profile, p: Problem) -> Tiles:
         mr, nv = shape["mr"], shape["nv"]
         square = min(tiles["dots"], key=lambda t: up(p.m, t["dm"]) * t["dm"] * up(p.n, t["dn"]) * t["dn"] / t["rate"])
         dm, dn = square["dm"], square["dn"]
-    made = Tiles(dots, pack, lanes, mr, nv, dm, dn, 1)
+    made = Tiles(dots, False, pack, lanes, mr, nv, dm, dn, 1)
     # Split K to occupy every core, or to keep a part of B in the second-level cache for all of a few tiles.
     rows, columns = made.blocks(p)
     parts = 4 * profile.units // (rows * columns * p.batch)
     if p.m * p.n <= profile.size("cpu.gemm.split_sums") and not dots:
         parts = max(parts, b_bytes // profile.size("cpu.gemm.split_bytes"))
-    return replace(made, parts=max(1, min(16, parts, p.k // 1024)))
+    parts = max(1, min(16, parts, p.k // 1024))
+    if large and not dots and parts == 1:
+        return replace(made, blocked=True, pack=kept)
+    return replace(made, parts=parts)
 
 
 def cpu_gemm(profile: Profile, p: Problem, scratch: int) -> Gemm:
@@ -107,6 +115,12 @@ def cpu_gemm(profile: Profile, p: Problem, scratch: int) -> Gemm:
         specs.append(spec)
         inside = replace(inside, b=b)
         b_panel, b_end = p.k * tiles.nr, up(p.n, tiles.nr) * p.k * tiles.nr
+    if tiles.blocked:
+        shape = (*tags(inside), ("MR", tiles.mr), *panels, ("WHOLE_STORE", whole), *ending)
+        made, blocks = blocks_launch(
+            profile, inside, shape, mr=tiles.mr, nr=tiles.nr, lanes=tiles.lanes, packed=tiles.pack, scratch=scratch + len(specs)
+        )
+        return Gemm((*launches, made), (*specs, *blocks))
     if p.a.dtype == float16 and not tiles.dots and p.k and p.n > tiles.nr:
         copied = replace(inside, bias=None, epilogue="")
         made, spec, a = _rows(profile, copied, scratch + len(specs), compute)
