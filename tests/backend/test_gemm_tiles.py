@@ -16,15 +16,16 @@ from portable_nn_kernels.plans import gemm_cpu
 
 DTYPES = ["float32", "float64", "float16", "bfloat16"]
 
-# Every product of five rows or more, in blocks of two tiles by two panels and one or two vectors of K.
+# Every product of five rows or more, in blocks of up to five tiles by two panels of the widest vectors, K in blocks of 32.
 SMALL = {
-    "cpu.gemm.block_work": 1, "cpu.gemm.pack_dots_rows": 5, "cpu.gemm.block_dots_rows": 0, "cpu.gemm.block_depth": 16,
-    "cpu.gemm.block_rows": 16, "cpu.gemm.block_columns": 64,
+    "cpu.gemm.block_work": 1, "cpu.gemm.pack_dots_rows": 5, "cpu.gemm.block_dots_rows": 0, "cpu.gemm.block_depth": 32,
+    "cpu.gemm.block_rows": 40, "cpu.gemm.block_columns": 64,
 }  # fmt: skip
 MORE = {
     "matmul": (
         Sample("blocks", (A((37, 70)), A((70, 150)))),
         Sample("whole blocks", (A((48, 64)), A((64, 128)))),
+        Sample("wide", (A((90, 40)), A((40, 330)))),  # three blocks by six on two cores, the last narrower
         Sample("left transposed", (A((37, 70), view="transposed"), A((70, 150)))),
         Sample("right transposed", (A((37, 70)), A((70, 150), view="transposed"))),
         Sample("both transposed", (A((37, 70), view="transposed"), A((70, 150), view="transposed"))),

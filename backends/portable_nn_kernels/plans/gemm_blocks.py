@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portable_nn.core.spec import Spec
-from portable_nn_kernels.launch import Define, Launch, Profile, Scratch
+from portable_nn_kernels.launch import Arg, Define, Launch, Profile, Scratch
 
 from .gemm_parts import Problem, common_args, compute_dtype, i64, up
 
@@ -28,7 +28,7 @@ def blocks_launch(
         Spec((items, tiles * mr * panels * nr if p.k > k_block else 1), compute),
     )
     args = common_args(p, blocks_m=blocks_m, blocks_n=blocks_n, k_part=p.k, c_part=0)
-    own = (*(Scratch(scratch + i) for i in range(3)), *i64(p.k * nr if packed else 0, tiles, panels, k_block))
+    own: tuple[Arg, ...] = (*(Scratch(scratch + i) for i in range(3)), *i64(p.k * nr if packed else 0, tiles, panels, k_block))
     made = (*defines, ("AHEAD", int(profile.prefetch)))
     return Launch("pnn_gemm_blocks", "gemm_blocks.c", (items, 1), (1, 1), (*args, *own), made), specs
 
