@@ -34,8 +34,8 @@ KERNEL(pnn_conv_last_pack, 1, 1, 1)(IN(T, weight), OUT(R, packed), i64 count, i6
         for (i64 p = 0; p < kh; ++p)
             for (i64 q = 0; q < kw; ++q)
                 for (i64 ch = 0; ch < lanes; ++ch, out += NR) {
-                    for (i64 l = 0; l < cols; ++l) out[l] = LOAD(T, weight, base + ch * wc + p * wp + q * wq + l * wo);
-                    for (i64 l = cols; l < NR; ++l) out[l] = 0;
+                    ONE_COPY for (i64 l = 0; l < cols; ++l) out[l] = LOAD(T, weight, base + ch * wc + p * wp + q * wq + l * wo);
+                    ONE_COPY for (i64 l = cols; l < NR; ++l) out[l] = 0;
                 }
     }
 }
@@ -91,7 +91,7 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
             const i64 j0 = block * NR, cols = o - j0 < NR ? o - j0 : NR;
             VEC shift[NV];
             R lane[NR];
-            for (i64 l = 0; l < NR; ++l) lane[l] = has_bias && l < cols ? LOAD(T, bias, (group * o + j0 + l) * bias_step) : 0;
+            ONE_COPY for (i64 l = 0; l < NR; ++l) lane[l] = has_bias && l < cols ? LOAD(T, bias, (group * o + j0 + l) * bias_step) : 0;
 #pragma unroll
             for (int j = 0; j < NV; ++j) shift[j] = CAT(vload, VW)(j, lane);
             for (i64 i = 0; i < rows; ++i)
@@ -125,7 +125,7 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
 #pragma unroll 4
                                     for (int ch = 0; ch < CB; ++ch) TILE_STEP(ch)
                                 } else
-                                    for (i64 ch = 0; ch < lanes; ++ch) TILE_STEP(ch)
+                                    ONE_COPY for (i64 ch = 0; ch < lanes; ++ch) TILE_STEP(ch)
                                 w += TAPS * lanes * NR;
                                 for (int t = 0; t < TAPS; ++t) { NEXT_TAP(w) }
                             }
@@ -157,8 +157,8 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
                         R all[P * NR];
 #pragma unroll
                         for (int r = 0; r < P * NV; ++r) CAT(vstore, VW)(acc[r], r, all);
-                        for (i64 r = 0; r < live; ++r)
-                            for (i64 l = 0; l < cols; ++l) STORE(T, out, r * yw + l * yo, all[r * NR + l]);
+                        ONE_COPY for (i64 r = 0; r < live; ++r)
+                            ONE_COPY for (i64 l = 0; l < cols; ++l) STORE(T, out, r * yw + l * yo, all[r * NR + l]);
                     }
                 }
         }
@@ -211,7 +211,7 @@ KERNEL(pnn_conv_last_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), OUT(R
                             for (int l = 0; l < GB; l += VW) VPUT(R, line_to + j * GB + l, VGET(T, g + line_at + j * yw + l, 0));
                     else
                         for (i64 j = 0; j < ow; ++j)
-                            for (i64 l = 0; l < GB; ++l) line_to[j * GB + l] = l0 + l < o ? LOAD(T, g, line_at + j * yw + l * yo) : 0;
+                            ONE_COPY for (i64 l = 0; l < GB; ++l) line_to[j * GB + l] = l0 + l < o ? LOAD(T, g, line_at + j * yw + l * yo) : 0;
                 }
         }
         for (i64 o0 = 0; o0 < o; o0 += OB)

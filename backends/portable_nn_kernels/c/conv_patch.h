@@ -58,7 +58,7 @@ DEVICE void pnn_conv_fill(GLOBAL const TYPE(T)* x, i64 start, GLOBAL R* to, i64 
                     if (row < 0 || row >= h_size) v0 = w_count;
                     v0 = v0 < w_count ? v0 : w_count;
                     v1 = v1 < w_count ? v1 : w_count;
-                    for (i64 e = 0; e < v0 * CB; ++e) to[e] = 0;
+                    ONE_COPY for (i64 e = 0; e < v0 * CB; ++e) to[e] = 0;
                     const i64 at = start + row * xh + left * xw + c0 * xc, move = w_step * xw;
                     GLOBAL const TYPE(T)* from = x + at;
 #if CB % VW == 0
@@ -72,10 +72,10 @@ DEVICE void pnn_conv_fill(GLOBAL const TYPE(T)* x, i64 start, GLOBAL R* to, i64 
                     } else
 #endif
                     for (i64 v = v0; v < v1; ++v) {
-                        for (i64 l = 0; l < lanes; ++l) to[v * CB + l] = LOAD(T, from, v * move + l * xc);
-                        for (i64 l = lanes; l < CB; ++l) to[v * CB + l] = 0;
+                        ONE_COPY for (i64 l = 0; l < lanes; ++l) to[v * CB + l] = LOAD(T, from, v * move + l * xc);
+                        ONE_COPY for (i64 l = lanes; l < CB; ++l) to[v * CB + l] = 0;
                     }
-                    for (i64 e = (v1 > v0 ? v1 : v0) * CB; e < w_count * CB; ++e) to[e] = 0;
+                    ONE_COPY for (i64 e = (v1 > v0 ? v1 : v0) * CB; e < w_count * CB; ++e) to[e] = 0;
                 }
             }
     }

@@ -28,6 +28,8 @@ typedef double f64;
 #define RESTRICT restrict
 #endif
 #define DEVICE static inline
+/* Before a loop that is short or seldom runs: one copy of its body. Compilers make eight and one of vectors, which takes them long. */
+#define ONE_COPY _Pragma("clang loop unroll(disable) vectorize(disable) interleave(disable)")
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE)
 
 #define KERNEL(name, x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) void name
