@@ -66,6 +66,14 @@ def _shared_macros() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1024)
+def _read(source: str) -> tuple[str, tuple[str, ...], tuple[str, ...], bool]:
+    """Return a kernel text whole, the macros it defines, what else it defines, and whether each kernel has a name of its own, none that a macro makes."""
+    body = pasted(source if "\n" in source else kernel_file(source), set(_SHARED))
+    functions = tuple(dict.fromkeys(name for pattern in (_FUNCTION, _KERNEL, _STRUCT) for name, _ in pattern.findall(body)))
+    return body, tuple(_MACRO.findall(body)), functions, body.count("KERNEL(") == len(_KERNEL.findall(body))
+
+
+@lru_cache(maxsize=1024)
 def section(source: str, defines: Defines, kernel: str) -> Section | None:
     """Return a program as a section; None if it cannot be one, since it defines anew what the others use.
 
@@ -76,14 +84,12 @@ def section(source: str, defines: Defines, kernel: str) -> Section | None:
     kernel : str
         The kernel that is wanted of it.
     """
-    body = pasted(source if "\n" in source else kernel_file(source), set(_SHARED))
-    text = "\n".join([*defines_text([(name, value) for name, value in defines if not name.startswith("PNN_")]), body])
-    macros = tuple(dict.fromkeys(_MACRO.findall(text)))
-    functions = tuple(dict.fromkeys(name for pattern in (_FUNCTION, _KERNEL, _STRUCT) for name, _ in pattern.findall(text)))
-    every = text.count("KERNEL(") == len(_KERNEL.findall(text))  # each has a name of its own, none that a macro makes
+    body, own, functions, every = _read(source)
+    given = "\n".join(defines_text([(name, value) for name, value in defines if not name.startswith("PNN_")]))
+    macros = tuple(dict.fromkeys((*_MACRO.findall(given), *own)))
     if not every or kernel not in functions or not _shared_macros().isdisjoint(macros):
         return None
-    return Section(text, macros, functions)
+    return Section(f"{given}\n{body}", macros, functions)
 
 
 def joined_text(sections: Sequence[Section], first: Defines) -> str:

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -25,6 +26,7 @@ POSIX = os.name == "posix"  # elsewhere a pipe is not passed on by number
 WORTH = 6  # programs per process
 _CLAIM = 4  # bytes of a number in the pipe, as in the script
 _MOST = 4096  # claims that fit into a pipe; the rest is done here
+_GLANCE = 0.001  # seconds between two looks whether helpers are done
 _PATIENCE = 60.0  # seconds that a helper's last text may take
 
 # Self-contained, and given as text: the child imports nothing of ours. OPEN needs a line that names the device; SERVE waits two
@@ -58,6 +60,7 @@ while claim := os.read(int(sys.argv[1]), 4):
     with open(path + ".new", "wb") as file:
         file.write(program.get_info(cl.program_info.BINARIES)[0])
     os.replace(path + ".new", path)
+os._exit(0)
 """
 SCRIPT = OPEN + SERVE
 
@@ -211,10 +214,9 @@ def share(found: Found, options: Sequence[str], texts: Sequence[str], here: Call
                 number = int.from_bytes(claim, "little")
                 here(number)
                 done.add(number)
-            for process in crew.processes:
-                process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            pass
+            end = time.monotonic() + _PATIENCE
+            while any(process.poll() is None for process in crew.processes) and time.monotonic() < end:
+                time.sleep(_GLANCE)  # Popen.wait with a time limit looks every 50 ms
         finally:
             crew.close()
         binaries = {n: path.read_bytes() for n in range(asked) if n not in done and (path := folder / str(n)).is_file()}

@@ -382,6 +382,7 @@ def _weight_grad_vjp(c: Saved, ct: Array) -> dict[str, Any]:
         s("channels last", A((2, 4, 5, 6), view="channels_last"), A((2, 16, 5, 6), view="channels_last"), 3, padding=1),
         s("bands of channels last", A((2, 16, 5, 6), view="channels_last"), A((2, 32, 5, 6), view="channels_last"), 3, padding=1),
         s("1x1 of channels last", A((3, 40, 3, 4), view="channels_last"), A((3, 12, 3, 4), view="channels_last"), 1),
+        s("1x1 to many channels", A((2, 20, 2, 3), view="channels_last"), A((2, 72, 2, 3), view="channels_last"), 1),
         s("7x7 of channels last", A((2, 18, 4, 9), view="channels_last"), A((2, 11, 4, 9), view="channels_last"), 7, padding=3),
         s("groups of channels last", A((5, 18, 4, 5), view="channels_last"), A((5, 20, 4, 5), view="channels_last"), 3, padding=1, groups=2),
         s("bands, odd", A((3, 7, 9, 8), view="channels_last"), A((3, 19, 5, 4)), 3, stride=2, padding=1),

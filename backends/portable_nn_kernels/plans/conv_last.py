@@ -18,6 +18,7 @@ _NARROW = 8  # channels made up to which vectors run along pixels
 _TILE_TURNED, _TILE = 16, 8  # accumulators of one vector, and of two
 _SUMS = 24  # of the weight gradient, in registers
 _FEW = 2  # taps of a row that are taken one by one: these are strided gradients, and a program more takes a third of a second to compile
+_MANY = 64  # output channels
 _TAPS = 5  # neighbouring taps of a row up to which their filters are in registers beside them
 
 
@@ -226,7 +227,8 @@ def weight_grad(
     compute = dtypes.accumulator(y.dtype)
     taps = min(w.taps, _TAPS)
     lanes = min(64 // compute.itemsize, _channel_block(c))
-    block = 2 * lanes if taps == 1 and c > lanes else max(lanes, _channel_block(c))
+    # Two vectors of channels read each cotangent half as often, 6 % of the time with 256 of them and nothing with 64: not worth another program there.
+    block = 2 * lanes if taps == 1 and c > lanes and o > _MANY else max(lanes, _channel_block(c))
     made = 1 << (_SUMS * lanes // (taps * block)).bit_length() - 1
     made = min(made, 1 << max(o - 1, 0).bit_length())
     direct = y.strides[1] == 1 and compute == y.dtype and o % made == 0 and not copied and o <= max(made, lanes)
