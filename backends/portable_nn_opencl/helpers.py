@@ -2,7 +2,8 @@
 
 Compilers of CPU runtimes take turns within a process: with Intel's, eight programs in two threads took longer than one after
 another (1.1 against 0.6 s on two cores). A process of its own needs half a second before its first program, so few programs are
-not worth one. The process of a build probe has spent that half second already: it waits for the first programs.
+not worth one. The process of a build probe has spent that half second already: it waits for the first programs, and compiles meanwhile
+what will probably be among them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import atexit
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,8 +31,8 @@ _MOST = 4096  # claims that fit into a pipe; the rest is done here
 _GLANCE = 0.001  # seconds between two looks whether helpers are done
 _PATIENCE = 60.0  # seconds that a helper's last text may take
 
-# Self-contained, and given as text: the child imports nothing of ours. OPEN needs a line that names the device; SERVE waits two
-# minutes for a folder, and then whoever reads a number from the pipe of claims compiles that text.
+# Self-contained, and given as text: the child imports nothing of ours. OPEN needs a line that names the device. In SERVE whoever reads
+# a number from the pipe of claims compiles the text of that number in the folder; a helper waits two minutes for one.
 OPEN = """
 import json, os, sys, warnings
 warnings.simplefilter("ignore")
@@ -48,28 +50,30 @@ context = cl.Context([device])
 """
 SERVE = """
 import signal
-signal.alarm(120)
-folder = sys.stdin.readline().strip() or sys.exit()
-signal.alarm(0)
-with open(os.path.join(folder, "jobs.json")) as file:
-    options, texts = json.load(file)
-while claim := os.read(int(sys.argv[1]), 4):
-    number = int.from_bytes(claim, "little")
-    program = cl.Program(context, texts[number]).build(options, cache_dir=False)
-    path = os.path.join(folder, str(number))
+while True:
+    signal.alarm(120)
+    claim = os.read(int(sys.argv[1]), 4)
+    signal.alarm(0)
+    if not claim:
+        os._exit(0)
+    path = os.path.join(sys.argv[2], str(int.from_bytes(claim, "little")))
+    with open(path + ".json") as file:
+        options, text = json.load(file)
+    program = cl.Program(context, text).build(options, cache_dir=False)
     with open(path + ".new", "wb") as file:
         file.write(program.get_info(cl.program_info.BINARIES)[0])
     os.replace(path + ".new", path)
-os._exit(0)
 """
 SCRIPT = OPEN + SERVE
 
 
 class Crew:
-    """Processes that take numbers from one pipe.
+    """Processes that take numbers from one pipe, and texts of these numbers from one folder.
 
     Attributes
     ----------
+    folder : Path
+        Has the text of number n as ``n.json``, and its binary, when it is done, as ``n``.
     claims : int or None
         The pipe's end for reading; None where there are none.
     processes : list of subprocess.Popen
@@ -81,12 +85,14 @@ class Crew:
         self._numbers: int | None = None
         if POSIX:
             self.claims, self._numbers = os.pipe()
+        self.folder = Path(tempfile.mkdtemp(prefix="portable_nn-"))
+        self._offered: dict[str, int] = {}
         self.processes: list[subprocess.Popen[bytes]] = []
         self._owner = os.getpid()
 
     def hire(self, script: str, stdout: int = subprocess.DEVNULL, stderr: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start a process."""
-        arguments = [sys.executable, "-c", script, str(self.claims)]
+        arguments = [sys.executable, "-c", script, str(self.claims), str(self.folder)]
         passed = [] if self.claims is None else [self.claims]
         process = subprocess.Popen(arguments, pass_fds=passed, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr)
         self.processes.append(process)
@@ -97,10 +103,24 @@ class Crew:
         for process in self.processes:
             say(process, line)
 
-    def offer(self, count: int) -> None:
-        """Put the numbers up to `count` into the pipe."""
+    def offer(self, options: Sequence[str], texts: Sequence[str]) -> dict[int, int]:
+        """Put texts into the folder and their numbers into the pipe, those that are not there; return positions in `texts` by number."""
         assert self._numbers is not None
-        os.write(self._numbers, b"".join(n.to_bytes(_CLAIM, "little") for n in range(count)))
+        found = {}
+        for position, text in enumerate(texts):
+            job = json.dumps([list(options), text])
+            number = self._offered.get(job)
+            if number is None and len(self._offered) < _MOST:
+                number = self._offered[job] = len(self._offered)
+                (self.folder / f"{number}.json").write_text(job)
+                os.write(self._numbers, number.to_bytes(_CLAIM, "little"))
+            if number is not None:
+                found[number] = position
+        return found
+
+    def no_more(self) -> None:
+        """Let processes that find the pipe empty end."""
+        assert self._numbers is not None
         os.close(self._numbers)
         self._numbers = None
 
@@ -118,6 +138,8 @@ class Crew:
                     with contextlib.suppress(OSError):  # what was not read any more
                         stream.close()
         self.processes.clear()
+        if os.getpid() == self._owner:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def works_for(self, found: Found) -> bool:
         """Tell whether this process left it waiting, with the device open, and it still waits."""
@@ -168,6 +190,17 @@ def _crew_for(found: Found, count: int) -> Crew:
     return crew
 
 
+def waits(found: Found) -> bool:
+    """Tell whether a helper waits, with this device open."""
+    return bool(_waiting) and _waiting[0].works_for(found)
+
+
+def ahead(found: Found, options: Sequence[str], texts: Sequence[str]) -> None:
+    """Let a helper that waits compile texts that `share` will probably be asked for."""
+    if waits(found):
+        _waiting[0].offer(options, texts)
+
+
 def processes_for(programs: int) -> int:
     """Return how many processes, this one among them, should compile so many programs."""
     if not POSIX or not sys.executable:
@@ -201,26 +234,27 @@ def share(found: Found, options: Sequence[str], texts: Sequence[str], here: Call
         for number in range(len(texts)):
             here(number)
         return {}
-    asked, done = min(len(texts), _MOST), set()
-    with tempfile.TemporaryDirectory(prefix="portable_nn-") as name:
-        folder = Path(name)
-        (folder / "jobs.json").write_text(json.dumps([list(options), list(texts)]))
-        crew = _crew_for(found, count)
-        try:
-            crew.offer(asked)
-            crew.tell(name)
-            assert crew.claims is not None
-            while claim := os.read(crew.claims, _CLAIM):
-                number = int.from_bytes(claim, "little")
-                here(number)
-                done.add(number)
-            end = time.monotonic() + _PATIENCE
-            while any(process.poll() is None for process in crew.processes) and time.monotonic() < end:
-                time.sleep(_GLANCE)  # Popen.wait with a time limit looks every 50 ms
-        finally:
-            crew.close()
-        binaries = {n: path.read_bytes() for n in range(asked) if n not in done and (path := folder / str(n)).is_file()}
-    for number in range(len(texts)):
-        if number not in done and number not in binaries:
-            here(number)
+    done, binaries = set(), dict[int, bytes]()
+    crew = _crew_for(found, count)
+    try:
+        positions = crew.offer(options, texts)
+        crew.no_more()
+        assert crew.claims is not None
+        while claim := os.read(crew.claims, _CLAIM):
+            position = positions.get(int.from_bytes(claim, "little"))
+            if position is not None:  # else: what was expected and is not needed
+                here(position)
+                done.add(position)
+        end = time.monotonic() + _PATIENCE
+        while any(process.poll() is None for process in crew.processes) and time.monotonic() < end:
+            time.sleep(_GLANCE)  # Popen.wait with a time limit looks every 50 ms
+        for number, position in positions.items():
+            path = crew.folder / str(number)
+            if position not in done and path.is_file():
+                binaries[position] = path.read_bytes()
+    finally:
+        crew.close()
+    for position in range(len(texts)):
+        if position not in done and position not in binaries:
+            here(position)
     return binaries

@@ -28,8 +28,10 @@ from portable_nn_kernels.timing import KernelTime as KernelTime
 from portable_nn_kernels.timing import KernelTimes, TimedBackend
 
 from . import devices as found_devices
+from . import helpers
 from .binding import bind, launcher, prepared
 from .error_word import ErrorWord
+from .expected import classifier_head
 from .huge_pages import LEAST, HugePages
 from .memory import MemoryStats, OutOfMemory, Pool, Revoked, Storage, refuse_revoked
 from .profile import profile_of
@@ -78,6 +80,8 @@ class OpenCLBackend(TimedBackend):
         self._uploads: deque[Any] = deque(maxlen=_UPLOADS)
         self._take = self.pool.take
         self._huge = HugePages() if found.kind == "cpu" else None
+        if found.kind == "cpu" and helpers.waits(found):
+            self.programs.expect(classifier_head(self.profile))
 
     def __repr__(self) -> str:
         return f"<OpenCLBackend on {self.found}>"

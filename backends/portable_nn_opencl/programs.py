@@ -24,13 +24,14 @@ from portable_nn_kernels.source import program_text
 
 from .devices import Found
 from .files import cache_folder, write_whole
-from .helpers import processes_for, share
+from .helpers import ahead, processes_for, share
 
 Key = tuple[str, Defines]  # source, defines
 
 _DIGEST = 32
 _ELSEWHERE = b"section "  # begins the file of a program whose binary is one with others: its number in it, the other file's name
 _TOGETHER = 8  # programs of a joined text: an interrupt waits for the compiler, and a broken one costs the others a second time
+_EXPECTED = 2  # texts that programs which are expected come in: a wrong guess costs the rest of one
 _PARTS = 3  # texts per process: few, so that compilers start seldom, but enough for processes to end together
 _SWITCHES = ("PYOPENCL_BUILD_OPTIONS", "CL_CONFIG_", "POCL_")
 
@@ -76,6 +77,7 @@ class Programs:
         self._context, self._found, self._device = context, found, device
         self._kept: dict[Key, Made] = {}
         self._shared: dict[str, Any] = {}  # programs of joined texts, by the file's name
+        self._expected: list[list[Launch]] = []  # being compiled together, in advance
         self._first: Defines = (("PNN_F64", 1),) if float64 else ()
         self.options = ["-cl-std=CL1.2", *more]
         if device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT:
@@ -93,7 +95,7 @@ class Programs:
 
     def kernel(self, launch: Launch) -> Any:
         """Return a new kernel object of the launch (argument values belong to the object)."""
-        key = (launch.source, launch.defines)
+        key = _key(launch)
         made = self._kept.get(key)
         if made is None:
             with warnings.catch_warnings():
@@ -107,7 +109,7 @@ class Programs:
 
     def build(self, launches: Collection[Launch]) -> None:
         """Compile the programs of `launches` that are not there yet, on every core."""
-        missing = {(x.source, x.defines): x for x in launches if (x.source, x.defines) not in self._kept and 0 not in x.groups}
+        missing = {_key(x): x for x in launches if _key(x) not in self._kept and 0 not in x.groups}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", cl.CompilerWarning)  # here: the filters are shared by all threads
             if self._found.kind == "cpu":
@@ -116,17 +118,27 @@ class Programs:
                 with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
                     self._kept |= zip(missing, pool.map(self._compiled, missing.values()), strict=True)
 
+    def expect(self, launches: Collection[Launch]) -> None:
+        """Let a helper that waits compile the programs of `launches`, which will probably be built next."""
+        self._expected = self._batches([x for x in launches if not self._text(x)[1].exists()], _EXPECTED)
+        ahead(self._found, self.options, [self._text_of(batch) for batch in self._expected])
+
     def _share(self, launches: Sequence[Launch]) -> None:
         """Compile programs, some as one, with the help of other processes."""
-        processes = processes_for(len(launches))
-        batches = self._batches(launches, _PARTS * processes if processes > 1 else 1)
-        texts = [self._text(batch[0])[0] if len(batch) == 1 else self._joined(batch) for batch in batches]
+        wanted = set(map(_key, launches))
+        expected = [batch for batch in self._expected if not wanted.isdisjoint(map(_key, batch))]
+        self._expected = []
+        rest = wanted.difference(*(map(_key, batch) for batch in expected))
+        processes = max(processes_for(len(launches)), 2 if expected else 1)
+        parts = max(processes, _PARTS * processes - len(expected)) if processes > 1 else 1
+        batches = expected + self._batches([x for x in launches if _key(x) in rest], parts)
+        texts = [self._text_of(batch) for batch in batches]
 
         def here(number: int) -> None:
             try:
                 program = cl.Program(self._context, texts[number]).build(self.options, cache_dir=False)
             except cl.Error:  # each alone: then the error names its kernel
-                self._kept |= {(x.source, x.defines): self._compiled(x) for x in batches[number]}
+                self._kept |= {_key(x): self._compiled(x) for x in batches[number]}
             else:
                 self._take_in(batches[number], texts[number], program, program.get_info(cl.program_info.BINARIES)[0])
 
@@ -164,13 +176,16 @@ class Programs:
         _keep(path, binary)
         for number, launch in enumerate(batch):
             joined = len(batch) > 1
-            self._kept[launch.source, launch.defines] = Made(program, number if joined else None)
+            self._kept[_key(launch)] = Made(program, number if joined else None)
             if joined:
                 _keep(self._text(launch)[1], _ELSEWHERE + f"{number} {path.name}".encode())
 
     def _before(self, launch: Launch) -> Defines:
         """Return the defines that the prelude reads."""
         return (*self._first, *(x for x in launch.defines if x[0].startswith("PNN_")))
+
+    def _text_of(self, batch: Sequence[Launch]) -> str:
+        return self._text(batch[0])[0] if len(batch) == 1 else self._joined(batch)
 
     def _joined(self, batch: Sequence[Launch]) -> str:
         sections = [part for x in batch if (part := section(x.source, x.defines, x.kernel)) is not None]
@@ -189,7 +204,7 @@ class Programs:
     def _found_on_disk(self, launch: Launch) -> bool:
         made = self._load(self._text(launch)[1])
         if made is not None:
-            self._kept[launch.source, launch.defines] = made
+            self._kept[_key(launch)] = made
         return made is not None
 
     def _compiled(self, launch: Launch) -> Made:
@@ -241,6 +256,10 @@ class Programs:
             f"{launch.kernel}: the compiler of {self._found} refused {_where(launch)} with {defines or 'no defines'}:"
         )
         return "\n  ".join([head, *shown])
+
+
+def _key(launch: Launch) -> Key:
+    return launch.source, launch.defines
 
 
 def _weight(launch: Launch) -> int:

@@ -49,7 +49,7 @@ def test_a_helper_takes_what_this_process_does_not(opencl, tmp_path, monkeypatch
 
 
 def test_what_helpers_fail_at_is_done_here(opencl, monkeypatch):
-    monkeypatch.setattr(helpers, "SCRIPT", "import os, sys; sys.stdin.readline(), sys.stdin.readline(); os.read(int(sys.argv[1]), 4); sys.exit(1)")
+    monkeypatch.setattr(helpers, "SCRIPT", "import os, sys; sys.stdin.readline(); os.read(int(sys.argv[1]), 4); sys.exit(1)")
     mine = []
     assert helpers.share(opencl.found, [], [trivial(n) for n in range(6)], lambda n: (mine.append(n), time.sleep(0.2)), 2) == {}
     assert sorted(mine) == list(range(6))
@@ -97,6 +97,42 @@ def test_the_process_of_a_probe_compiles_the_first_texts(opencl, monkeypatch):
     assert made
     assert process.poll() is not None
     assert not helpers._waiting
+
+
+def test_what_is_expected_is_compiled_before_it_is_asked_for(opencl):
+    from portable_nn_opencl import probe
+
+    assert probe.run(opencl.found).ok
+    assert helpers.waits(opencl.found)
+    (crew,) = helpers._waiting
+    options, expected = ["-cl-std=CL1.2"], [trivial(n) for n in (7, 8)]
+    helpers.ahead(opencl.found, options, expected)
+    end = time.monotonic() + 60
+    while not all((crew.folder / str(n)).is_file() for n in range(2)) and time.monotonic() < end:
+        time.sleep(0.01)
+    mine = []
+    made = helpers.share(opencl.found, options, [trivial(1), trivial(8)], mine.append, 1)
+    assert 1 in made
+    assert set(mine) <= {0}
+    assert not crew.folder.exists()
+    assert not helpers.waits(opencl.found)
+
+
+def test_what_is_expected_and_not_needed_is_left(opencl):
+    from portable_nn_opencl import probe
+
+    assert probe.run(opencl.found).ok
+    helpers.ahead(opencl.found, [], [trivial(n) for n in range(40)])
+    mine = []
+    made = helpers.share(opencl.found, ["-cl-std=CL1.2"], [trivial(n) for n in range(3)], lambda n: (mine.append(n), time.sleep(0.2)), 1)
+    assert sorted([*mine, *made]) == [0, 1, 2]
+
+
+def test_nothing_is_expected_of_nobody(opencl, monkeypatch):
+    helpers.leave(None)
+    monkeypatch.setattr(helpers.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    helpers.ahead(opencl.found, [], [trivial(1)])
+    assert not helpers.waits(opencl.found)
 
 
 def test_a_process_that_waits_for_another_device_is_ended(opencl):

@@ -109,6 +109,35 @@ def test_an_interrupt_leaves_nothing_half_done(opencl, monkeypatch):
     assert results(opencl, launches) == [3 * n for n in range(1, 15)]
 
 
+def test_expected_programs_are_those_that_are_built(opencl, tmp_path):
+    from portable_nn_opencl import probe
+
+    assert probe.run(opencl.found).ok
+    expected, others = [times(n) for n in range(1, 5)], [times(n) for n in range(5, 8)]
+    opencl.programs.expect(expected)
+    assert len(opencl.programs._expected) > 1
+    opencl.build([*expected[:3], *others])  # one of those that were expected is not
+    assert not opencl.programs._expected
+    assert results(opencl, [*expected, *others]) == [3 * n for n in range(1, 8)]
+    again = type(opencl)(opencl.found)
+    assert results(again, [*expected[:3], *others]) == [3 * n for n in (1, 2, 3, 5, 6, 7)]
+    assert again.programs.built == 0
+
+
+def test_a_classifier_needs_what_is_expected(opencl):
+    import portable_nn as pnn
+    from portable_nn import ops
+    from portable_nn_opencl.expected import classifier_head
+
+    rng = np.random.default_rng(0)
+    x, weight, bias = (opencl.from_numpy(rng.standard_normal(s, np.float32)) for s in ((64, 84), (10, 84), (10,)))
+    labels = opencl.from_numpy(np.arange(64) % 10)
+    step = pnn.capture(lambda *given: pnn.value_and_grad(lambda p: ops.cross_entropy(ops.linear(*p), labels))(given))
+    step(x, weight, bias)
+    needed = {(launch.launch.source, launch.launch.defines) for launch in step.variants[0].replay.launches}
+    assert {(launch.source, launch.defines) for launch in classifier_head(opencl.profile)} <= needed
+
+
 def test_text_that_defines_what_others_use_is_compiled_alone(opencl):
     own = times(5)
     own = Launch(own.kernel, "#undef FMA\n#define FMA(a, b, c) 0\n" + own.source, own.groups, own.size, own.args, own.defines)
