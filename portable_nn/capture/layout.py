@@ -149,6 +149,9 @@ def _families(program: Program) -> list[list[int]]:
         parent.update({y: y for y in images[1] if program.base(y) == y and _fits(program.slots[y].spec)})
         reads, makes = ([x for x in side if x in parent] for side in images)
         if step.op.name in _CONVOLUTIONS:
+            if step.op.name == "conv2d_input_grad" and program.slots[step.outputs[0]].spec.shape[1] < _FEWEST:
+                back.update(reads)  # its vectors run along pixels: it copies the cotangent in C order
+                continue
             asked += [x for x in (*reads, *makes) if program.slots[x].spec.shape[1] >= _FEWEST]
         elif step.op.name not in _POOLS:
             join(reads + makes)
@@ -159,4 +162,10 @@ def _families(program: Program) -> list[list[int]]:
         families.setdefault(root(x), []).append(x)
     gain = Counter(root(x) for x in asked if x in parent)
     gain.subtract(root(x) for x in back if x in parent)
+    ahead = {x for first, family in families.items() if gain[first] > 0 for x in family}
+    for step in program.steps:  # pooling from one layout into another has no vectors
+        images = _images(program, step) if step.op.name in _POOLS else None
+        sides = [{x for x in side if program.slots[x].spec.shape[2:] != (1, 1)} for side in images or ()]
+        if len(sides) == 2 and all(sides) and ahead.isdisjoint(sides[0]) != ahead.isdisjoint(sides[1]):
+            gain.subtract({root(x) for side in sides for x in side if x in ahead})
     return [family for first, family in families.items() if gain[first] > 0]

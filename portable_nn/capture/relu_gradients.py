@@ -1,7 +1,9 @@
-"""A ReLU's gradient joins the gradient of the batch norm before it, which finds the mask again from what it reads anyway.
+"""A ReLU's gradient moves to where it costs less: into the gradient of the batch norm before it, or before that of a maximum pooling.
 
-That saves writing and reading the masked cotangent where kernels of channels-last images mask what they read. Only where the type in
-registers is the type in memory: there the recomputed result has the same sign, bit for bit.
+The batch norm's finds the mask again from what it reads anyway, which saves writing and reading the masked cotangent where kernels of
+channels-last images mask what they read. Only where the type in registers is the type in memory: there the recomputed result has the same
+sign, bit for bit. Pooling hands a cotangent to the window's largest value, so whether that one passes the ReLU shows in the maximum: masked
+before it is spread it is a fraction of the size, and the ReLU's result need not be kept.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from ..core import dtypes
 from ..core.call import Call
 from ..core.program import Program, Step
 from ..core.registry import find
+from ..core.spec import Spec
 from .graph import readers
 
 _EXACT = (dtypes.float32, dtypes.float64)
@@ -40,6 +43,50 @@ def join_relu_gradients(program: Program) -> None:
         program.steps[at] = Step(op, call, (given, x, weight, norm.inputs[2], mean, rstd), step.outputs)
         gone.add(mask)
     program.steps = [s for i, s in enumerate(program.steps) if i not in gone]
+
+
+def mask_before_pooling(program: Program) -> None:
+    """Mask the cotangent of a maximum pooling by its result, in place of what its gradient makes by what it read."""
+    made = program.producers()
+    reads = readers(program)
+    viewed = {s.base for i, s in enumerate(program.slots) if s.base != i}
+    steps = list[Step | None](program.steps)
+    before: dict[int, Step] = {}  # by position of a pooling's gradient
+    for at, step in enumerate(program.steps):
+        if step.op.name != "relu_grad":
+            continue
+        spread, y = step.inputs
+        back = made.get(spread) if type(spread) is int else None
+        if back is None or type(spread) is not int or reads[spread] != [at] or spread in viewed:
+            continue
+        gradient = program.steps[back]
+        pool = _pooling(program, made, gradient, y)
+        outs = step.call.outputs
+        if pool is None or gradient.call.outputs != outs:
+            continue
+        given, winners = gradient.inputs
+        if type(given) is not int:
+            continue
+        spec, largest = program.slots[given].spec, program.slots[pool.outputs[0]].spec
+        masked = Spec(spec.shape, spec.dtype)
+        if largest is not masked or not outs[0].contiguous:  # other layouts would follow what is masked
+            continue
+        slot = program.new_slot(masked)
+        before[back] = Step(step.op, Call(step.op.name, (spec, largest), (masked,)), (given, pool.outputs[0]), (slot,))
+        call = Call(gradient.op.name, (masked, *gradient.call.inputs[1:]), outs, gradient.call.settings)
+        steps[back], steps[at] = Step(gradient.op, call, (slot, winners), step.outputs), None
+    program.steps = [s for i, kept in enumerate(steps) for s in (before.get(i), kept) if s is not None]
+
+
+def _pooling(program: Program, made: dict[int, int], gradient: Step, read: object) -> Step | None:
+    """Return the maximum pooling that `gradient` is of, if it is of one that reads `read`."""
+    if not gradient.op.name.endswith("max_pool2d_grad"):
+        return None
+    winners = gradient.inputs[1]
+    pool = program.steps[made[winners]] if type(winners) is int and winners in made else None
+    if pool is None or gradient.op.name != f"{pool.op.name}_grad" or pool.inputs[0] != read:
+        return None
+    return pool  # of the same windows: winners are handed to nobody but the pooling's own gradient
 
 
 def _normalised(program: Program, made: dict[int, int], y: object) -> Step | None:

@@ -16,7 +16,7 @@ from .feed import feed_convolutions
 from .fuse import join_activations, join_elementwise, skip_identities
 from .graph import parts, substitute, with_inputs
 from .layout import keep_channels_last
-from .relu_gradients import join_relu_gradients
+from .relu_gradients import join_relu_gradients, mask_before_pooling
 from .updates import join_updates
 
 _FILLS = {"zeros_like": 0, "ones_like": 1}
@@ -33,6 +33,7 @@ def rewritten(recorded: Program, target: Backend) -> Program:
     join_equal(program)
     if target.plans_memory:
         skip_identities(program)
+        mask_before_pooling(program)
         if target.wants_channels_last:
             keep_channels_last(program)
             join_relu_gradients(program)

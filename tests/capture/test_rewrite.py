@@ -13,6 +13,7 @@ from conftest import BACKENDS, SHAPES, VALUES, find
 import portable_nn as pnn
 from portable_nn import nn, ops, optim
 from portable_nn.capture import Captured
+from portable_nn.core import registry
 from portable_nn.core.fused import Fused
 
 PLANNED = tuple(name for name in (*VALUES, *SHAPES) if name.partition(":")[0] not in ("null",) and name != "numpy")
@@ -177,6 +178,53 @@ OPTIMIZERS = {
     "sgd": (optim.sgd(0.1), "sgd_step"), "momentum": (optim.sgd(0.1, momentum=0.9, weight_decay=1e-3), "sgd_momentum_step"),
     "adamw": (optim.adamw(0.1, decays=optim.weights_only), "adam_step"),
 }  # fmt: skip
+
+
+def masked(captured: Captured) -> list[tuple[int, ...]]:
+    """Return the shapes of the ReLU gradients of a rewritten step."""
+    (variant,) = captured.variants
+    members = [m for step in variant.program.steps for m in (step.op.members if isinstance(step.op, Fused) else (step,))]
+    return [m.call.outputs[0].shape for m in members if m.op.name == "relu_grad"]
+
+
+@pytest.mark.parametrize("settings", [{"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}])
+def test_a_relus_gradient_moves_before_the_poolings(planned: Any, rng: np.random.Generator, settings: Any) -> None:
+    x = rng.standard_normal((2, 3, 8, 6)).astype(np.float32)
+    x[0, 1], x[1, 2, 3, 3] = -1.0, np.nan  # windows of zeros alone, and one whose largest is not a number
+    weights = rng.standard_normal((2, 3, 4, 3)).astype(np.float32)
+
+    def step(x: Any, weights: Any) -> Any:
+        def loss(x: Any) -> Any:
+            return ops.sum(ops.max_pool2d(ops.relu(x), **settings) * weights)
+
+        return pnn.grad(loss)(x)
+
+    captured = agree(step, pnn.asarray(x), pnn.asarray(weights))
+    assert masked(captured) == [(2, 3, 4, 3)]
+
+
+def test_a_relus_gradient_stays_where_its_cotangent_has_other_readers(planned: Any, rng: np.random.Generator) -> None:
+    x, weights = arrays(rng, (2, 3, 8, 6), (2, 3, 4, 3))
+
+    def twice(x: Any, weights: Any) -> Any:
+        y, largest = ops.relu(x), pnn.grad(lambda y: ops.sum(ops.max_pool2d(y, 2) * weights))
+        spread = largest(y)
+        return registry.find("relu_grad")(spread, y), spread
+
+    def two_paths(x: Any, weights: Any) -> Any:
+        def loss(x: Any) -> Any:
+            y = ops.relu(x)
+            return ops.sum(ops.max_pool2d(y, 2) * weights) + ops.sum(y * y)
+
+        return pnn.grad(loss)(x)
+
+    def other_windows(x: Any, weights: Any) -> Any:
+        y = ops.relu(x)
+        index = ops.astype(ops.zeros_like(weights), "uint8")
+        return registry.find("relu_grad")(ops.max_pool2d_grad(weights, index, (8, 6), 2), y), ops.max_pool2d(y, 2)
+
+    for step in (twice, two_paths, other_windows):
+        assert (2, 3, 4, 3) not in masked(agree(step, x, weights))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -6,12 +6,12 @@
  * pnn_conv_pad wrote around a copy, which is also where halves become float32. The filters are packed
  * (group, block, c, p, q, NR). The input gradient is the same kernel on the padded cotangent with flipped filters: once for
  * stride 1, once per phase (input position modulo the stride) otherwise, so no zero is ever multiplied.
- * Lines (one or few output channels per group, depthwise): vectors along a row of pixels, filters as scalars.
- * Over 250 lines because the six kernels share one vocabulary and one is compiled at a time.
+ * One or few output channels per group: see conv_lines.c; but for the weight gradient of up to three, which is here.
+ * Over 250 lines because the kernels share one vocabulary and one is compiled at a time.
  * Idea: direct convolution of Georganas et al. 2018 (libxsmm), without code generation.
- * Runs: RUN pixels of a tile that always lie in one row, XW apart in memory, share one pointer.
- * Defines: T, VW, P (with RUN, XW) or RB and OB (with UNIT: neighbours are adjacent), NV, WHOLE (T is its own compute type), and the kernel's name in capitals (one is compiled).
- * Panels and lines take a VEPILOGUE(v), what happens to a whole vector of sums before it is rounded and stored. */
+ * Runs: RUN pixels of a tile that always lie in one row, XW apart in memory, share one pointer; in the weight gradient RUN taps.
+ * Defines: T, VW, P (with RUN, XW; or UNIT: neighbours are adjacent), NV, WHOLE (T is its own compute type), and the kernel's name in capitals (one is compiled).
+ * Panels take a VEPILOGUE(v), what happens to a whole vector of sums before it is rounded and stored. */
 #ifdef PNN_OPENCL
 #define REAL ACC(T)
 #define NR (NV * VW)
@@ -63,7 +63,7 @@ KERNEL(pnn_conv_pad, 1, 1, 1)(IN(T, x), OUT(ACC_TAG(T), padded), i64 lines, i64 
     AT_OUT(ACC_TAG(T), padded);
     const i64 first = GROUP_ID(0) * chunk, stop = first + chunk < lines ? first + chunk : lines;
     i64 i = first % out_rows, plane = first / out_rows % planes, image = first / (out_rows * planes);
-    if (stop == lines) /* the room behind the last row is read in whole vectors (and dropped) by pnn_conv_lines */
+    if (stop == lines) /* the room behind the last row is read in whole vectors (and dropped) by pnn_conv_weight_lines */
         for (int j = 0; j < 64 / (int)sizeof(REAL); ++j) padded[lines * out_row + j] = 0;
     for (i64 line = first; line < stop; ++line) {
         GLOBAL REAL* out = padded + line * out_row;
@@ -282,12 +282,12 @@ KERNEL(pnn_conv_weight_panels, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), g), OU
     for (i64 l0 = first; l0 == first || l0 < stop; l0 += block) {
         const i64 l1 = l0 + block < stop ? l0 + block : stop;
         for (i64 r0 = r_first; r0 < r_stop; r0 += P) {
-            GLOBAL const REAL* row[P];
+            GLOBAL const REAL* row[P / RUN];
             VEC acc[P * NV];
 #pragma unroll
-            for (int r = 0; r < P; ++r) {
-                const i64 at = r0 + r < rows ? r0 + r : rows - 1;
-                row[r] = x + at / (kh * kw) * xc + at / kw % kh * tp + at % kw * tq;
+            for (int r = 0; r < P; r += RUN) {
+                const i64 at = r0 + r < rows ? r0 + r : rows - RUN;
+                row[r / RUN] = x + at / (kh * kw) * xc + at / kw % kh * tp + at % kw * tq;
             }
 #pragma unroll
             for (int r = 0; r < P * NV; ++r) acc[r] = (VEC)(0);
@@ -300,7 +300,7 @@ KERNEL(pnn_conv_weight_panels, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), g), OU
                     for (int s = 0; s < NV; ++s) bv[s] = VLOADC(gv + s * VW);
 #pragma unroll
                     for (int r = 0; r < P; ++r) {
-                        const VEC av = (VEC)(row[r][at]);
+                        const VEC av = (VEC)(row[r / RUN][at + r % RUN]);
 #pragma unroll
                         for (int s = 0; s < NV; ++s) acc[r * NV + s] = fma(av, bv[s], acc[r * NV + s]);
                     }
@@ -314,79 +314,6 @@ KERNEL(pnn_conv_weight_panels, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), g), OU
                         GLOBAL REAL* out = partial + (r0 + r) * NR + s * VW;
                         VSTOREC(l0 == first ? acc[r * NV + s] : VLOADC(out) + acc[r * NV + s], out);
                     }
-        }
-    }
-}
-#endif
-
-#ifdef CONV_LINES
-/* For few output channels per group: one work-item computes `chunk` bands of RB rows of OB channels, VW pixels at a time. A
- * filter tap is RB vector loads and OB scalars. x is a padded copy with VW elements to spare behind it; filters are packed
- * (group, block, c, p, q, OB). Traffic: image once per block of channels. */
-KERNEL(pnn_conv_lines, 1, 1, 1)(IN(ACC_TAG(T), x), IN(ACC_TAG(T), packed), IN(T, bias), OUT(T, y), i64 n, i64 groups, i64 oh,
-                                i64 ow, i64 c, i64 kh, i64 kw, i64 o, PLACES, i64 blocks, i64 chunk, i32 has_bias,
-                                i64 bias_step) {
-    AT_IN(ACC_TAG(T), x);
-    AT_IN(ACC_TAG(T), packed);
-    AT_IN(T, bias);
-    AT_OUT(T, y);
-    const i64 bands = (oh + RB - 1) / RB, panels = groups * blocks, count = n * panels * bands;
-    const i64 first = GROUP_ID(0) * chunk, stop = first + chunk < count ? first + chunk : count;
-    for (i64 e = first; e < stop; ++e) {
-        const i64 i0 = e % bands * RB, panel = e / bands % panels, image = e / (bands * panels), group = panel / blocks;
-        const i64 k0 = panel % blocks * OB, live = o - k0 < OB ? o - k0 : OB;
-        GLOBAL const REAL* row[RB];
-        REAL shift[OB];
-#pragma unroll
-        for (int k = 0; k < OB; ++k) shift[k] = has_bias && k < live ? LOAD(T, bias, (group * o + k0 + k) * bias_step) : 0;
-#pragma unroll
-        for (int r = 0; r < RB; ++r) row[r] = x + x_start + image * xn + group * xg + (i0 + r < oh ? i0 + r : oh - 1) * xh;
-        GLOBAL TYPE(T)* out = y + y_start + image * yn + (group * o + k0) * yo + i0 * yh;
-        for (i64 j0 = 0; j0 < ow; j0 += VW) {
-            const i64 cols = ow - j0 < VW ? ow - j0 : VW;
-            GLOBAL const REAL* w = packed + panel * c * kh * kw * OB;
-            VEC acc[RB * OB];
-#pragma unroll
-            for (int r = 0; r < RB * OB; ++r) acc[r] = (VEC)(shift[r % OB]);
-            for (i64 ch = 0; ch < c; ++ch)
-                for (i64 p = 0; p < kh; ++p) {
-                    i64 at = ch * xc + p * tp + j0 * xw;
-                    for (i64 q = 0; q < kw; ++q, at += tq, w += OB) {
-#pragma unroll
-                        for (int r = 0; r < RB; ++r) {
-#if UNIT
-                            const VEC v = VLOADC(row[r] + at);
-#else
-                            REAL lane[VW];
-#pragma unroll
-                            for (int l = 0; l < VW; ++l) lane[l] = row[r][at + (l < cols ? l : 0) * xw];
-                            const VEC v = VLOADC(lane);
-#endif
-#pragma unroll
-                            for (int k = 0; k < OB; ++k) acc[r * OB + k] = fma((VEC)(w[k]), v, acc[r * OB + k]);
-                        }
-                    }
-                }
-#ifdef VEPILOGUE
-#pragma unroll
-            for (int r = 0; r < RB * OB; ++r) acc[r] = VEPILOGUE(acc[r]);
-#endif
-#pragma unroll
-            for (int r = 0; r < RB; ++r)
-#pragma unroll
-                for (int k = 0; k < OB; ++k) {
-                    if (i0 + r >= oh || k >= live) continue;
-                    GLOBAL TYPE(T)* to = out + k * yo + r * yh + j0 * yw;
-#if WHOLE
-                    if (yw == 1 && cols == VW) {
-                        VSTOREC(acc[r * OB + k], to);
-                        continue;
-                    }
-#endif
-                    REAL lane[VW];
-                    VSTOREC(acc[r * OB + k], lane);
-                    for (i64 l = 0; l < cols; ++l) STORE(T, to, l * yw, lane[l]);
-                }
         }
     }
 }

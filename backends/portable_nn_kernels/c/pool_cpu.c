@@ -90,10 +90,11 @@ KERNEL(pnn_max_pool_lines, 1, 1, 1)(IN(f32, x), OUT(f32, y), OUT(u8, index), i64
                                     i64 yh, i64 chunk) {
     AT_IN(f32, x); AT_OUT(f32, y); AT_OUT(u8, index);
     const i64 first = GROUP_ID(0) * chunk, lines = planes * oh, stop = first + chunk < lines ? first + chunk : lines;
+    i64 i = first % oh, ch = first / oh % c, image = first / oh / c; /* counted, for rows are short and divisions slow */
     for (i64 line = first; line < stop; ++line) {
-        const i64 plane = line / oh, i = line % oh, h0 = i * SH - top;
-        GLOBAL const f32* in = x + plane / c * xn + plane % c * xc + h0 * xh - left;
-        const i64 place = plane / c * yn + plane % c * yc + i * yh;
+        const i64 h0 = i * SH - top;
+        GLOBAL const f32* in = x + image * xn + ch * xc + h0 * xh - left;
+        const i64 place = image * yn + ch * yc + i * yh;
         const i64 p0 = h0 < 0 ? -h0 : 0, p1 = h0 + KH < h ? KH : h - h0;
         for (i64 j = first_in; j < last_in; j += VW) {
             const i64 at = j + VW <= last_in ? j : last_in - VW;
@@ -131,6 +132,10 @@ KERNEL(pnn_max_pool_lines, 1, 1, 1)(IN(f32, x), OUT(f32, y), OUT(u8, index), i64
 #if WITH_INDEX
             index[place + j] = (u8)winner;
 #endif
+        }
+        if (++i == oh) {
+            i = 0;
+            if (++ch == c) { ch = 0; ++image; }
         }
     }
 }
@@ -186,8 +191,8 @@ KERNEL(pnn_max_pool_grad_pairs, 1, 1, 1)(IN(f32, g), IN(u8, index), OUT(f32, x),
     AT_IN(f32, g); AT_IN(u8, index); AT_OUT(f32, x);
     const i64 rows = (h + 1) / 2, lines = planes * rows;
     const i64 first = GROUP_ID(0) * chunk, stop = first + chunk < lines ? first + chunk : lines;
+    i64 i = first % rows, ch = first / rows % c, image = first / rows / c; /* counted, as above */
     for (i64 line = first; line < stop; ++line) {
-        const i64 plane = line / rows, i = line % rows, image = plane / c, ch = plane % c;
         for (i64 p = 0; p < 2 && 2 * i + p < h; ++p) {
             GLOBAL f32* out = x + image * xn + ch * xc + (2 * i + p) * xh;
             if (i >= oh) {
@@ -212,6 +217,10 @@ KERNEL(pnn_max_pool_grad_pairs, 1, 1, 1)(IN(f32, g), IN(u8, index), OUT(f32, x),
                 out[2 * j + 1] = won[j] == 2 * p + 1 ? in[j] : 0;
             }
             for (i64 j = 2 * ow; j < w; ++j) out[j] = 0;
+        }
+        if (++i == rows) {
+            i = 0;
+            if (++ch == c) { ch = 0; ++image; }
         }
     }
 }

@@ -13,10 +13,12 @@ from portable_nn.core.geometry import Axis, Window, is_channels_last
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
-from . import conv_last
+from . import conv_last, conv_lines
+from .conv_lines import items, lanes_of
 from .gemm_parts import VECTOR_EPILOGUES
 
 _FEW = 3  # output channels per group up to which vectors run along pixels instead of channels
+_RUN, _SUMS = 5, 20  # neighbouring taps of a weight gradient that share a pointer; its rows of one vector in registers
 _TURN_PIXELS = 256  # pixels of cotangent a weight gradient keeps in the first cache
 
 
@@ -54,29 +56,10 @@ class Phase:
     back: int
 
 
-def lanes_of(channels: int, dtype: dtypes.DType) -> int:
-    """Return the vector length for so many output channels."""
-    widest = 64 // dtypes.accumulator(dtype).itemsize
-    return min(widest, max(4, 1 << max(channels - 1, 0).bit_length()))
-
-
 def _tags(kernel: str, spec: Spec, lanes: int, vectors: int = 1, **more: int) -> tuple[tuple[str, Define], ...]:
     whole = int(dtypes.accumulator(spec.dtype) == spec.dtype)
     named = ("T", dtypes.TAGS[spec.dtype]), ("VW", lanes), ("NV", vectors), ("WHOLE", whole)
     return (kernel.removeprefix("pnn_").upper(), 1), *named, *more.items()
-
-
-def _items(profile: Profile, count: int, work: int) -> int:
-    """Return how many of `count` units one work-item takes, when all are `work` multiply-adds."""
-    items = max(1, min(count, profile.size("cpu.conv.groups") * profile.units, work // profile.size("cpu.conv.work")))
-    if items > profile.units:
-        items = items // profile.units * profile.units
-    return max(1, _up(count, items))
-
-
-def by_lines(channels: int, columns: int, step: int) -> bool:
-    """Tell whether vectors run along pixels: always for very few output channels, else where rows are long and adjacent."""
-    return channels <= _FEW or (channels <= 8 and step == 1 and columns >= 8)
 
 
 def image(profile: Profile, x: Spec, ref: Ref, pads: tuple[int, int, int, int], scratch: int, *, rows: bool = False) -> Image:
@@ -95,7 +78,7 @@ def image(profile: Profile, x: Spec, ref: Ref, pads: tuple[int, int, int, int], 
     unit = c if last else 1
     planes = 1 if last else c
     lines = n * planes * high
-    chunk = _items(profile, lines, lines * wide * unit)
+    chunk = items(profile, lines, lines * wide * unit)
     numbers = (
         lines, planes, h, w * unit, high, wide * unit, top, left * unit, x.strides[0], 0 if last else x.strides[1], x.strides[2],
         1 if last else x.strides[3], chunk,
@@ -120,45 +103,31 @@ def _panels(
     tail = (Const("i32", has_bias), *_i64(bias_step))
     end: tuple[tuple[str, Define], ...] = (("VEPILOGUE(v)", VECTOR_EPILOGUES[epilogue]),) if epilogue else ()
     work = pixels * groups * o * c * kh * kw
-    lines = by_lines(o, ow, places[5])
-    if lines:
-        vectors, lanes, blocks = 1, lanes_of(max(ow, 8), weight.dtype), 1
-        width = o
-    else:
-        lanes = lanes_of(o, weight.dtype)
-        vectors = 2 if o > lanes else 1
-        width = lanes * vectors
-        blocks = _up(o, width)
+    lanes = lanes_of(o, weight.dtype)
+    vectors = 2 if o > lanes else 1
+    width = lanes * vectors
+    blocks = _up(o, width)
     count = groups * blocks * c
     compute = dtypes.accumulator(weight.dtype)
     packed = Spec((max(count * kh * kw * width, 1),), compute)
     launches = []
     if count * kh * kw:
-        chunk = _items(profile, count, count * kh * kw * width)
-        pack_tags = _tags("pnn_conv_pack", weight, width, 1) if lines else _tags("pnn_conv_pack", weight, lanes, vectors)
+        chunk = items(profile, count, count * kh * kw * width)
         launches.append(Launch(
             "pnn_conv_pack", "conv_cpu.c", (_up(count, chunk),), (1,),
-            (In(1), Scratch(scratch), *_i64(count, blocks, c, kh, kw, o, *w, chunk)), pack_tags, packs=True,
+            (In(1), Scratch(scratch), *_i64(count, blocks, c, kh, kw, o, *w, chunk)), _tags("pnn_conv_pack", weight, lanes, vectors), packs=True,
         ))  # fmt: skip
     head = (source.ref, Scratch(scratch), shift, Out(0))
-    if lines:
-        band = 1 if oh <= 2 else 4 if o <= 4 else 2
-        bands = n * groups * _up(oh, band)
-        chunk = _items(profile, bands, work)
-        args: tuple[Arg, ...] = (*head, *_i64(n, groups, oh, ow, c, kh, kw, o, *places, blocks, chunk), *tail)
-        tags = (*_tags("pnn_conv_lines", y, lanes, RB=band, OB=o, UNIT=int(places[5] == 1)), *end)
-        launches.append(Launch("pnn_conv_lines", "conv_cpu.c", (_up(bands, chunk),), (1,), args, tags))
-        return tuple(launches), (packed,)
     run, step = 1, places[5]
     if step in (1, 2):
-        run = 8 if ow % 8 == 0 else 4 if ow % 4 == 0 else 1
+        run = gcd(ow, 8)
     pixels_per_tile = 16 if vectors == 1 and run > 1 else 8
     tiles = _up(pixels, pixels_per_tile)
-    per_item = _items(profile, tiles, work // groups)
+    per_item = items(profile, tiles, work // groups)
     block_step = blocks
     if _up(tiles, per_item) * groups < profile.units and work > 2 * profile.size("cpu.conv.work"):
         block_step = _up(blocks, profile.units)
-    args = (
+    args: tuple[Arg, ...] = (
         *head, *_i64(pixels, groups, oh, ow, c, kh, kw, o, *places, blocks, per_item, block_step), *tail,
     )  # fmt: skip
     launches.append(Launch(
@@ -175,19 +144,20 @@ def forward(
     h, w = window
     c, o = x.shape[1] // groups, y.shape[1] // groups
     shift = (In(1), 0, 0) if bias is None else (In(2), 1, bias.strides[0])
-    if conv_last.serves(x, c, o):
-        wo, wc, wp, wq = weight.strides
+    wo, wc, wp, wq = weight.strides
+    last = conv_last.serves(x, c, o)
+    if last or conv_lines.serves(o, w.out, w.stride):
         reach = conv_last.reach_of(h), conv_last.reach_of(w)
-        return conv_last.convolution(
+        unpadded = conv_last.convolution if last else conv_lines.convolution
+        return unpadded(
             profile, x, weight, (0, o * wo, wo, wc, wp, wq), shift, y, (0, *y.strides), groups=groups, c=c, o=o, reach=reach, scratch=0,
             epilogue=epilogue,
         )  # fmt: skip
-    source = image(profile, x, In(0), (h.before, h.after, w.before, w.after), 0, rows=by_lines(o, w.out, w.stride))
+    source = image(profile, x, In(0), (h.before, h.after, w.before, w.after), 0)
     places = (
         0, source.n, c * source.c, source.c, h.stride * source.h, w.stride * source.w, h.dilation * source.h, w.dilation * source.w,
         0, *y.strides,
     )  # fmt: skip
-    wo, wc, wp, wq = weight.strides
     launches, scratch = _panels(
         profile, source, weight, (0, o * wo, wo, wc, wp, wq), shift, y,
         n=x.shape[0], groups=groups, size=(h.out, w.out), c=c, taps=(h.kernel, w.kernel), o=o, places=places, scratch=len(source.scratch),
@@ -225,10 +195,11 @@ def input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window,
     h, w = window
     c, o = x.shape[1] // groups, y.shape[1] // groups
     rows, cols = phases(h), phases(w)
-    if conv_last.serves(y, o, c):
-        return _last_input_grad(profile, y, weight, x, window, groups, bias)
+    last = conv_last.serves(y, o, c)
+    if last or conv_lines.serves(c, _up(w.size, w.stride), 1):
+        return _unpadded_input_grad(profile, y, weight, x, window, groups, bias, last)
     (top, bottom), (left, right) = _phase_pads(h, rows), _phase_pads(w, cols)
-    source = image(profile, y, In(0), (top, bottom, left, right), 0, rows=by_lines(c, _up(w.size, w.stride), 1))
+    source = image(profile, y, In(0), (top, bottom, left, right), 0)
     wo, wc, wp, wq = weight.strides
     launches, scratch = list(source.launches), list(source.scratch)
     for row in rows:
@@ -249,17 +220,20 @@ def input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window,
     return Plan(tuple(launches), tuple(scratch))
 
 
-def _last_input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window, groups: int, bias: Spec | None) -> Plan:
-    """Plan an input gradient whose cotangent is channels-last."""
+def _unpadded_input_grad(
+    profile: Profile, y: Spec, weight: Spec, x: Spec, window: Window, groups: int, bias: Spec | None, last: bool
+) -> Plan:
+    """Plan an input gradient whose cotangent is channels-last, or that makes few channels."""
     h, w = window
     c, o = x.shape[1] // groups, y.shape[1] // groups
     wo, wc, wp, wq = weight.strides
+    unpadded = conv_last.convolution if last else conv_lines.convolution
     launches: list[Launch] = []
     scratch: list[Spec] = []
     for row in phases(h):
         for col in phases(w):
             empty = not (row.taps and col.taps)
-            # Taps are counted from the last: then positions grow with the taps.
+            # Taps are counted from the last: then positions grow with the taps, and the kernels need not care.
             p, q = row.tap + (row.taps - 1) * row.tap_step, col.tap + (col.taps - 1) * col.tap_step
             reach = tuple(
                 conv_last.Reach(axis.out, f.base - (f.taps - 1) * f.back, 1, f.back, 0 if empty else f.taps, f.count)
@@ -267,7 +241,7 @@ def _last_input_grad(profile: Profile, y: Spec, weight: Spec, x: Spec, window: W
             )  # fmt: skip
             filters = (0 if empty else p * wp + q * wq, o * wo, wc, wo, -row.tap_step * wp, -col.tap_step * wq)
             places = (row.first * x.strides[2] + col.first * x.strides[3], *x.strides[:2], h.stride * x.strides[2], w.stride * x.strides[3])
-            made = conv_last.convolution(
+            made = unpadded(
                 profile, y, weight, filters, (In(1), 0, 0) if bias is None else (In(2), 1, bias.strides[0]), x, places, groups=groups, c=o, o=c,
                 reach=(reach[0], reach[1]), scratch=len(scratch),
             )  # fmt: skip
@@ -280,6 +254,8 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
     """Plan the partial sums of the gradient of the filters; return also where they are, how many, and the channel block."""
     h, w = window
     c, o = x.shape[1] // groups, y.shape[1] // groups
+    if conv_lines.serves_weight(o, window):
+        return conv_lines.weight_grad(profile, x, y, weight, window, groups)
     taps = c * h.kernel * w.kernel
     compute = dtypes.accumulator(weight.dtype)
     lines = y.shape[0] * h.out
@@ -290,7 +266,7 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
     places = (
         source.n, c * source.c, source.c, h.stride * source.h, w.stride * source.w, h.dilation * source.h, w.dilation * source.w
     )  # fmt: skip
-    rows = 9 if taps % 9 == 0 or taps <= 27 else 8
+    rows, run = (9 if taps % 9 == 0 or taps <= 27 else 8), 1
     wanted = max(1, min(4 * profile.units, work // profile.size("cpu.conv.work"), lines))
     if few:
         lanes = lanes_of(max(w.out, 8), weight.dtype)
@@ -317,13 +293,17 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
         flat = y.strides[2] == w.out * y.strides[3]  # whole planes are runs of pixels
         high, wide = (1, h.out * w.out) if flat else (h.out, w.out)
         count = y.shape[0] * high
-        chunk = _items(profile, max(count, 1), lines * w.out * y.shape[1])
+        chunk = items(profile, max(count, 1), lines * w.out * y.shape[1])
         if lines:
             launches.append(Launch(
                 "pnn_conv_turn", "conv_cpu.c", (_up(count, chunk),), (1,),
                 (In(1), turned, *_i64(count, groups, blocks, high, wide, o, *y.strides, chunk)), _tags("pnn_conv_turn", y, lanes, vectors),
             ))  # fmt: skip
         scratch.append(Spec((max(groups * blocks * panel, 1),), compute))
+    if places[6] == 1 and 1 < w.kernel <= _RUN:  # the taps of a row are neighbours in memory too
+        run = w.kernel
+        most = _SUMS // vectors // run * run
+        rows = min(range(run, most + 1, run), key=lambda p: (_up(taps, p) * (p + 1), -p))
     panels = groups * blocks
     parts = max(1, min(_up(wanted, panels), lines))
     step = max(1, _up(lines, parts))
@@ -334,7 +314,8 @@ def weight_grad(profile: Profile, x: Spec, y: Spec, weight: Spec, window: Window
         *_i64(lines, groups, blocks, h.out, w.out, c, h.kernel, w.kernel, *places, panel, pixel, step, block, taps),
     )  # fmt: skip
     launches.append(Launch(
-        "pnn_conv_weight_panels", "conv_cpu.c", (panels, parts), (1, 1), args, _tags("pnn_conv_weight_panels", y, lanes, vectors, P=rows)
+        "pnn_conv_weight_panels", "conv_cpu.c", (panels, parts), (1, 1), args, _tags("pnn_conv_weight_panels", y, lanes, vectors, P=rows, RUN=run)
     ))  # fmt: skip
     scratch.append(Spec((parts, panels * taps * width), compute))
     return Plan(tuple(launches), tuple(scratch)), Scratch(len(scratch) - 1), parts, width
+
