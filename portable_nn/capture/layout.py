@@ -17,6 +17,7 @@ from ..core.program import Program, Slot, Step
 from ..core.registry import find
 from ..core.spec import Spec
 
+_ROW = 4  # pooled columns from which on pooling in C order has vectors
 _FEWEST = 9  # channels from which on a family pays: fewer fill no vector
 # Operands and outputs that are images, by op: convolutions ask for the layout, the others go along with their neighbours.
 _CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -163,9 +164,9 @@ def _families(program: Program) -> list[list[int]]:
     gain = Counter(root(x) for x in asked if x in parent)
     gain.subtract(root(x) for x in back if x in parent)
     ahead = {x for first, family in families.items() if gain[first] > 0 for x in family}
-    for step in program.steps:  # pooling from one layout into another has no vectors
+    for step in program.steps:  # pooling from one layout into another has no vectors, which rows in C order have
         images = _images(program, step) if step.op.name in _POOLS else None
-        sides = [{x for x in side if program.slots[x].spec.shape[2:] != (1, 1)} for side in images or ()]
+        sides = [{x for x in side if program.slots[x].spec.shape[3] >= _ROW} for side in images or ()]
         if len(sides) == 2 and all(sides) and ahead.isdisjoint(sides[0]) != ahead.isdisjoint(sides[1]):
             gain.subtract({root(x) for side in sides for x in side if x in ahead})
     return [family for first, family in families.items() if gain[first] > 0]

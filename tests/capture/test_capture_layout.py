@@ -88,7 +88,7 @@ def test_pools_end_families(planned: Any, rng: np.random.Generator) -> None:
 
 def test_one_convolution_between_pools_keeps_its_layout(planned: Any, rng: np.random.Generator) -> None:
     """LeNet's second: pooling would read one layout and write another, and the gradient of its six channels reads C order."""
-    x, w, v, u = arrays(rng, (3, 1, 12, 12), (6, 1, 3, 3), (9, 6, 3, 3), (5, 81))
+    x, w, v, u = arrays(rng, (3, 1, 16, 16), (6, 1, 3, 3), (9, 6, 3, 3), (5, 144))
 
     def loss(given: Any, x: Any) -> Any:
         w, v, u = given
