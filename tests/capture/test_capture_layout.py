@@ -86,14 +86,16 @@ def test_pools_end_families(planned: Any, rng: np.random.Generator) -> None:
         assert any(is_channels_last(spec) for spec in specs(captured))
 
 
-def test_one_convolution_between_pools_keeps_its_layout(planned: Any, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("pooled", [True, False])
+def test_one_convolution_between_pools_keeps_its_layout(planned: Any, rng: np.random.Generator, pooled: bool) -> None:
     """LeNet's second: pooling would read one layout and write another, and the gradient of its six channels reads C order."""
-    x, w, v, u = arrays(rng, (3, 1, 16, 16), (6, 1, 3, 3), (9, 6, 3, 3), (5, 144))
+    x, w, v, u = arrays(rng, (3, 1, 16, 16), (6, 1, 3, 3), (9, 6, 3, 3), (5, 144 if pooled else 576))
 
     def loss(given: Any, x: Any) -> Any:
         w, v, u = given
         y = ops.max_pool2d(ops.relu(ops.conv2d(x, w, padding=1)), 2)
-        y = ops.max_pool2d(ops.relu(ops.conv2d(y, v, padding=1)), 2)
+        y = ops.relu(ops.conv2d(y, v, padding=1))
+        y = ops.max_pool2d(y, 2) if pooled else y
         return ops.sum(ops.linear(ops.reshape(y, (3, -1)), u))
 
     captured = near(lambda given, x: pnn.value_and_grad(lambda p: loss(p, x))(given), (w, v, u), x)

@@ -223,7 +223,11 @@ def test_a_relus_gradient_stays_where_its_cotangent_has_other_readers(planned: A
         index = ops.astype(ops.zeros_like(weights), "uint8")
         return registry.find("relu_grad")(ops.max_pool2d_grad(weights, index, (8, 6), 2), y), ops.max_pool2d(y, 2)
 
-    for step in (twice, two_paths, other_windows):
+    def another_mask(x: Any, weights: Any) -> Any:
+        spread = pnn.grad(lambda y: ops.sum(ops.max_pool2d(y, 2) * weights))(ops.relu(x))
+        return registry.find("relu_grad")(spread, ops.relu(-x))
+
+    for step in (twice, two_paths, other_windows, another_mask):
         assert (2, 3, 4, 3) not in masked(agree(step, x, weights))
 
 
