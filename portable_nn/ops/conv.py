@@ -222,7 +222,7 @@ def conv2d(
     Notes
     -----
     2 N O OH OW (C / G) KH KW flop. Sums are kept in float32 for float16 and bfloat16. A NaN reaches the outputs whose
-    window holds it.
+    window holds it. What an infinite or NaN weight makes of padding is left open: kernels may skip taps outside the image.
     """
     return correlated(x, weight, bias, conv_window("conv2d", x.shape[2:], weight.shape[2:], stride, padding, dilation), groups)
 
