@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .peer import CHECKED_STEPS, LR, MOMENTUM, Peer, Work, there
+from .peer import CHECKED_STEPS, LR, MOMENTUM, Peer, Unsupported, Work, there
 from .rows import resnet20_blocks
 
 
@@ -18,8 +18,8 @@ class TinygradPeer(Peer):
 
     def start(self) -> str:
         """Import."""
-        if shutil.which("clang") is None:
-            os.environ.setdefault("CPU_CC", "LLVM")
+        if os.environ.get("DEV") == "CPU" and shutil.which("clang") is None:
+            raise Unsupported("its CPU device needs clang on the PATH")
         tinygrad = there("tinygrad")
         from importlib.metadata import version
 
@@ -123,6 +123,7 @@ class TinygradPeer(Peer):
 
     def train(self, model: str, given: dict[str, Any], images: Any, labels: Any) -> Work:
         """One jitted step with tinygrad's SGD."""
+        from tinygrad.helpers import Context
         from tinygrad.nn.optim import SGD
 
         x, target = self._there(images), self._there(labels.astype(np.int32))
@@ -142,7 +143,7 @@ class TinygradPeer(Peer):
                 return loss
 
             def run() -> Any:
-                with self.Tensor.train():
+                with Context(TRAINING=1):
                     return step()
 
             return run
