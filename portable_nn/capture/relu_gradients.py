@@ -49,7 +49,6 @@ def mask_before_pooling(program: Program) -> None:
     """Mask the cotangent of a maximum pooling by its result, in place of what its gradient makes by what it read."""
     made = program.producers()
     reads = readers(program)
-    viewed = {s.base for i, s in enumerate(program.slots) if s.base != i}
     steps = list[Step | None](program.steps)
     before: dict[int, Step] = {}  # by position of a pooling's gradient
     for at, step in enumerate(program.steps):
@@ -57,7 +56,7 @@ def mask_before_pooling(program: Program) -> None:
             continue
         spread, y = step.inputs
         back = made.get(spread) if type(spread) is int else None
-        if back is None or type(spread) is not int or reads[spread] != [at] or spread in viewed:
+        if back is None or type(spread) is not int or reads[spread] != [at]:
             continue
         gradient = program.steps[back]
         pool = _pooling(program, made, gradient, y)

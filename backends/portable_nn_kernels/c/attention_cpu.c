@@ -9,14 +9,13 @@
  * Defines: T (results), TMASK, VW, BR, EP, FP (E and F filled up), CAUSAL, MASK, KIND. The compute type is ACC(T). */
 #ifdef PNN_OPENCL
 #include "math.h"
+#include "vector_types.h"
 
 #define REAL ACC(T)
 #define BN 64
 #define NV (BN / VW)
 #define MR (BR < 4 ? BR : 4)
 #define VEC CAT(PNN_VEC_, CAT(ACC_TAG(T), CAT(_, VW)))
-#define PNN_VEC_f32_16 float16
-#define PNN_VEC_f64_8 double8
 #define VLOADC(p) CAT(vload, VW)(0, p)
 #define VSTOREC(v, p) CAT(vstore, VW)(v, 0, p)
 #define MINUS_INF (-CAT(A_INF_, ACC_TAG(T)))

@@ -13,14 +13,11 @@
  * Defines: T, VW, P (with RUN, XW; or UNIT: neighbours are adjacent), NV, WHOLE (T is its own compute type), and the kernel's name in capitals (one is compiled).
  * Panels take a VEPILOGUE(v), what happens to a whole vector of sums before it is rounded and stored. */
 #ifdef PNN_OPENCL
+#include "vector_types.h"
+
 #define REAL ACC(T)
 #define NR (NV * VW)
 #define VEC CAT(PNN_VEC_, CAT(ACC_TAG(T), CAT(_, VW)))
-#define PNN_VEC_f32_16 float16
-#define PNN_VEC_f32_8 float8
-#define PNN_VEC_f32_4 float4
-#define PNN_VEC_f64_8 double8
-#define PNN_VEC_f64_4 double4
 #define INT CAT(PNN_INT_, ACC_TAG(T))
 #define PNN_INT_f32 int
 #define PNN_INT_f64 long
@@ -31,10 +28,6 @@
 #define HIGH(v) (float8)((v).s8, (v).s9, (v).sa, (v).sb, (v).sc, (v).sd, (v).se, (v).sf)
 /* VW elements of storage type from p on. */
 #define VLOAD(p) CAT(PNN_VLOAD_, T)(p)
-#define PNN_VLOAD_f32(p) CAT(vload, VW)(0, p)
-#define PNN_VLOAD_f64(p) CAT(vload, VW)(0, p)
-#define PNN_VLOAD_f16(p) CAT(vload_half, VW)(0, (GLOBAL const half*)(p))
-#define PNN_VLOAD_bf16(p) CAT(as_float, VW)(CAT(convert_uint, VW)(CAT(vload, VW)(0, p)) << 16)
 
 /* One stage of a transposition of COUNT vectors: the top bit of the vector's number becomes the lowest of the lane's. After
  * log2(VW) stages VW vectors are transposed; after three stages 8 vectors hold, one channel after the other, 8 pixels each. */

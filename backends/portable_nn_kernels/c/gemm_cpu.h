@@ -1,16 +1,11 @@
 /* What GEMM's kernels for CPUs share: vectors, and the end of a register tile. Tiles: MR rows by NV vectors of VW lanes.
  * Defines: TA TB TC (tags), VW; of register tiles MR, NV and WHOLE_STORE too, and GEMM_PACK to pack B. The compute type of TC must be f32 or f64. */
 #include "gemm.h"
+#include "vector_types.h"
 
 #define REAL ACC(TC)
 #define VEC CAT(PNN_VEC_, CAT(ACC_TAG(TC), CAT(_, VW)))
 #define NR (NV * VW)
-#define PNN_VEC_f32_16 float16
-#define PNN_VEC_f32_8 float8
-#define PNN_VEC_f32_4 float4
-#define PNN_VEC_f64_8 double8
-#define PNN_VEC_f64_4 double4
-#define PNN_VEC_f64_2 double2
 
 #ifdef VEPILOGUE /* EPILOGUE of a whole vector */
 #define WHOLE_EPILOGUE
@@ -18,13 +13,7 @@
 #define VEPILOGUE(v) (v)
 #endif
 
-/* VW elements from p[i] on, as compute type. */
-#define VLOAD(tag, p, i) CAT(PNN_VLOAD_, tag)(p, i)
-#define PNN_VLOAD_f32(p, i) CAT(vload, VW)(0, (p) + (i))
-#define PNN_VLOAD_f64(p, i) CAT(vload, VW)(0, (p) + (i))
-#define PNN_VLOAD_f16(p, i) CAT(vload_half, VW)(0, (GLOBAL const half*)(p) + (i))
-#define PNN_VLOAD_bf16(p, i) \
-    CAT(as_float, VW)(CAT(convert_uint, VW)(CAT(vload, VW)(0, (p) + (i))) << 16)
+#define VLOAD(tag, p, i) CAT(PNN_VLOAD_, tag)((p) + (i)) /* VW elements from p[i] on */
 
 #ifdef MR
 /* Store a tile at `c`, of which `rows` and `cols` are there; `bias` is that of its first element. `add` to what is in C already; the `last` store of

@@ -3,13 +3,9 @@
  * EACH_VEC runs it for whole vectors and then, with masks, for what is left: GET(tag, p, fill) reads VW elements from p
  * on (lanes past the end give `fill`), PUT(tag, p, v) writes them.
  * Defines: R, VW, and AHEAD 1 where the runtime's compiler knows __builtin_prefetch; with R = f32 the tags may be f32, f16 and bf16, with R = f64 f64. */
+#include "vector_types.h"
+
 #define VEC CAT(PNN_VEC_, CAT(R, CAT(_, VW)))
-#define PNN_VEC_f32_16 float16
-#define PNN_VEC_f32_8 float8
-#define PNN_VEC_f32_4 float4
-#define PNN_VEC_f64_8 double8
-#define PNN_VEC_f64_4 double4
-#define PNN_VEC_f64_2 double2
 
 #define VGET(tag, p, fill) CAT(pnn_vget_, tag)(p)
 #define VPUT(tag, p, v) CAT(pnn_vput_, tag)(p, v)
@@ -79,11 +75,11 @@ DEVICE CAT(ushort, VW) pnn_vbf16(VEC v) { /* pnn_f32_to_bf16 of each lane */
     const CAT(uint, VW) rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     return CAT(convert_ushort, VW)(select(rounded, (u >> 16) | 0x40u, (u & 0x7fffffffu) > 0x7f800000u));
 }
-VEC_MEMORY(f32, CAT(vload, VW)(0, p), CAT(vstore, VW)(v, 0, p))
-VEC_MEMORY(f16, CAT(vload_half, VW)(0, (GLOBAL const half*)p), CAT(CAT(vstore_half, VW), _rte)(v, 0, (GLOBAL half*)p))
-VEC_MEMORY(bf16, CAT(as_float, VW)(CAT(convert_uint, VW)(CAT(vload, VW)(0, p)) << 16), CAT(vstore, VW)(pnn_vbf16(v), 0, p))
+VEC_MEMORY(f32, PNN_VLOAD_f32(p), CAT(vstore, VW)(v, 0, p))
+VEC_MEMORY(f16, PNN_VLOAD_f16(p), CAT(CAT(vstore_half, VW), _rte)(v, 0, (GLOBAL half*)p))
+VEC_MEMORY(bf16, PNN_VLOAD_bf16(p), CAT(vstore, VW)(pnn_vbf16(v), 0, p))
 #else
-VEC_MEMORY(f64, CAT(vload, VW)(0, p), CAT(vstore, VW)(v, 0, p))
+VEC_MEMORY(f64, PNN_VLOAD_f64(p), CAT(vstore, VW)(v, 0, p))
 #endif
 
 /* The lanes joined in a fixed order: halves, then halves of those. */
