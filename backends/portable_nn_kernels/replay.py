@@ -79,6 +79,7 @@ class PlannedReplay:
         self._fill()
         self.run = backend.launcher(self.launches)
         self._packing = backend.launcher(self.packings) if self.packings else None
+        self._constants = list(program.constants.values())
         self._packed: list[int] = []  # versions of the constants that were packed last
         self._handed: dict[int, Any] = {}  # by input position: the state array handed out by the last replay
 
@@ -204,9 +205,8 @@ class PlannedReplay:
         program = self.program
         self.launches: list[FixedLaunch] = []
         self.packings: list[FixedLaunch] = []
-        self._changes: list[tuple[list[Any], int, int]] = []  # (given, position, slot)
+        changes: list[tuple[list[Any], int, int]] = []  # (given, position, slot)
         self._numbers: list[tuple[list[Any], int, int]] = []  # (given, position, index of the number)
-        moving: set[int] = set()
         for (inputs, outputs, plan, step), every, scratch, kept in zip(self._work, self._bound, self._scratch, self._kept, strict=True):
             op = step.op.name if step else "copy"
             given: list[Any] = []
@@ -215,8 +215,7 @@ class PlannedReplay:
                 if type(x) is int:
                     if x not in self._arrays:
                         changing.add(len(given))
-                        self._changes.append((given, len(given), x))
-                        moving.add(x)
+                        changes.append((given, len(given), x))
                     given.append(self._arrays.get(x))
                 elif isinstance(x, Given):
                     changing.add(len(given))
@@ -231,43 +230,57 @@ class PlannedReplay:
                 nbytes = sum(spec.nbytes for spec in (specs[slot] for slot in used) if spec is not None)
                 once = any(launch is packing for packing in kept.values())
                 (self.packings if once else self.launches).append(FixedLaunch(launch, made, given, changing & used, op, nbytes))
-        self._moving = [(n, program.slots[n]) for n in sorted(moving | {s for s in self._results if s not in self._arrays})]
+        self._place(changes)
+
+    def _place(self, changes: list[tuple[list[Any], int, int]]) -> None:
+        """Give numbers to what a replay puts in its place: what it is given, what it makes, constants it hands out, views of these."""
+        program = self.program
+        states = {position: i for position, i in program.donated.items() if i in self._states}
+        others = [n for position, n in enumerate(self._results) if position not in states]
+        self._taken = list(self._input_bases.values())  # positions of inputs
+        self._made = [program.slots[base].spec for base in self._result_bases]
+        still = [n for n in dict.fromkeys(others) if n in self._arrays]
+        self._still = [self._arrays[n] for n in still]
+        at = {slot: number for number, slot in enumerate([*self._input_bases, *self._result_bases, *still])}
+        self._views: list[tuple[int, Spec, int]] = []  # (of what, spec, offset)
+        for n in sorted({*(slot for _, _, slot in changes), *others} - set(at)):
+            slot = program.slots[n]
+            self._views.append((at[slot.base], slot.spec, slot.offset))
+            at[n] = len(at)
+        self._changes = [(given, position, at[n]) for given, position, n in changes]  # (given, position, number)
+        self._outs = [None if position in states else at[n] for position, n in enumerate(self._results)]  # numbers
+        self._state_outs = [(position, i, self._arrays[self._results[position]]) for position, i in states.items()]
 
     # -- running ----------------------------------------------------------------------------------------------------
 
     def __call__(self, arrays: Sequence[Any], numbers: Sequence[Any]) -> list[Any]:
         """Launch the step on these arrays and numbers; return its results."""
-        backend, program = self.backend, self.program
+        backend = self.backend
         if self._states:
             self._refuse_states(arrays)
             self._take_states(arrays)
-        bases: dict[int, Any] = {slot: arrays[i] for slot, i in self._input_bases.items()}
-        for base in self._result_bases:
-            bases[base] = backend.allocate(program.slots[base].spec)
-        places: dict[int, Any] = {}
-        for number, slot in self._moving:
-            whole = bases[slot.base]
-            places[number] = whole if number == slot.base else backend.alias(whole, slot.spec, slot.offset)
+        allocate = backend.allocate
+        places = [arrays[i] for i in self._taken]
+        places += [allocate(spec) for spec in self._made]
+        places += self._still
+        for of, spec, offset in self._views:
+            places.append(backend.alias(places[of], spec, offset))
         for given, at, number in self._changes:
             given[at] = places[number]
         for given, at, index in self._numbers:
             given[at] = numbers[index]
         if self._packing is not None:
-            versions = [backend.version_of(x) for x in program.constants.values()]
+            versions = [backend.version_of(x) for x in self._constants]
             if versions != self._packed:
                 self._packing()
                 self._packed = versions
         self.run()
-        results: list[Any] = []
-        for position, number in enumerate(self._results):
-            donated = program.donated.get(position)
-            if donated in self._states:
-                made = self._handed.get(donated)
-                if made is None:
-                    made = self._handed[donated] = backend.shared(self._arrays[number])
-            else:
-                made = places[number] if number in places else self._arrays[number]
-            results.append(made)
+        results = [None if number is None else places[number] for number in self._outs]
+        for position, i, array in self._state_outs:
+            made = self._handed.get(i)
+            if made is None:
+                made = self._handed[i] = backend.shared(array)
+            results[position] = made
         for given, at, _ in self._changes:  # what is given and handed out lives no longer than its user wants
             given[at] = None
         return results

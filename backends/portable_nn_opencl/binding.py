@@ -167,14 +167,14 @@ def bind(backend: OpenCLBackend, launch: Launch, slots: Sequence[int | None]) ->
 def launcher(backend: OpenCLBackend, launches: Sequence[FixedLaunch]) -> Callable[[], None]:
     """Return what enqueues a replay: what never changes is set here, once."""
     kept = [launch for launch in launches if launch.bound is not None]
-    arrays: list[tuple[Any, Any, int, list[Any], int]] = []  # what changes: (setters, argument, list, position in it)
+    arrays: list[tuple[int, Any, Any, int, list[Any], int]] = []  # what changes: (number, setters, argument, list, position in it)
     values: list[tuple[Any, int, list[Any], int, str, str]] = []
     for launch in kept:
         bound: Bound = launch.bound
         given, set_arg, set_bytes = launch.given, bound.kernel.set_arg, bound.set_bytes
         for at, slot in bound.arrays:
             if slot in launch.changing:
-                arrays.append((set_arg, set_bytes, at, given, slot))
+                arrays.append((len(arrays), set_arg, set_bytes, at, given, slot))
             else:
                 set_arg(at, given[slot].storage.buffer)
                 set_bytes(at + 1, _pack_offset(given[slot].offset))
@@ -190,18 +190,21 @@ def launcher(backend: OpenCLBackend, launches: Sequence[FixedLaunch]) -> Callabl
     cost = sum(launch.bound.cost for launch in kept)
     lost = cost * (1 - 1 / backend.profile.units) - _SAVED * len(kept)
     waits = -1
+    offsets = [0] * len(arrays)  # as the kernel objects have them now
 
     def run() -> None:
         nonlocal waits
         alone, waits = lost < (_HANDED_OVER if waits != backend.waits else 0), backend.waits
-        for set_arg, set_bytes, at, given, slot in arrays:
+        for number, set_arg, set_bytes, at, given, slot in arrays:
             x = given[slot]
             try:
                 set_arg(at, x.storage.buffer)
             except (TypeError, cl.Error):
                 refuse_revoked((x,))
                 raise
-            set_bytes(at + 1, pack(x.offset))
+            if x.offset != offsets[number]:
+                set_bytes(at + 1, pack(x.offset))
+                offsets[number] = x.offset
         for set_bytes, at, given, slot, tag, name in values:
             set_bytes(at, packed(tag, given[slot], name))
         if reports:

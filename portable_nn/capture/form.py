@@ -14,6 +14,7 @@ from ..core.number import Integer, Number, Real
 from ..core.tape import Traced
 
 Build = Callable[[Sequence[Any], Sequence[Any]], Any]
+Match = Callable[[tuple[Any, ...], dict[str, Any]], "tuple[list[Any], list[Any]] | None"]
 _NUMBERS = {int: int, float: float, Integer: int, Real: float}
 
 
@@ -85,7 +86,7 @@ def _frozen(x: Any) -> Hashable:
 
 
 def rebuilder(x: Any, array: Callable[[Any], int], number: Callable[[Any], int]) -> Build:
-    """Return a function that makes a tree like `x` of arrays and numbers.
+    """Return a function that makes a tree like `x` of arrays and numbers: one expression, because every replay ends with it.
 
     Parameters
     ----------
@@ -94,34 +95,78 @@ def rebuilder(x: Any, array: Callable[[Any], int], number: Callable[[Any], int])
     array, number : callable
         Return the position of an array, or of a `Number`, of the template among those the function will be given.
     """
+    names: dict[str, Any] = {"updated": _updated}
 
-    def make(x: Any) -> Build:
+    def named(x: Any) -> str:
+        names[name := f"c{len(names)}"] = x
+        return name
+
+    def branches(x: Any) -> str:
+        return "{" + "".join(f"{named(k)}: {text(v)}, " for k, v in x.items()) + "}"
+
+    def text(x: Any) -> str:
         if isinstance(x, Number):
-            at = number(x)
-            return lambda arrays, numbers: numbers[at]
+            return f"numbers[{number(x)}]"
         if x is None or isinstance(x, bool | int | float | str):
-            return lambda arrays, numbers: x
+            return named(x)
         if hasattr(x, "dtype") and hasattr(x, "shape"):
-            at = array(x)
-            return lambda arrays, numbers: arrays[at]
+            return f"arrays[{array(x)}]"
         if type(x) is dict:
-            pairs = [(k, make(v)) for k, v in x.items()]
-            return lambda arrays, numbers: {k: f(arrays, numbers) for k, f in pairs}
-        if type(x) in (tuple, list):
-            parts, kind = [make(v) for v in x], type(x)
-            return lambda arrays, numbers: kind([f(arrays, numbers) for f in parts])
+            return branches(x)
+        if type(x) is list:
+            return f"[{', '.join(text(v) for v in x)}]"
+        if type(x) is tuple:
+            return f"({''.join(f'{text(v)}, ' for v in x)})"
         if isinstance(x, tuple) and hasattr(x, "_fields"):
-            parts, named = [make(v) for v in x], type(x)
-            return lambda arrays, numbers: named(*[f(arrays, numbers) for f in parts])
+            return f"{named(type(x))}({', '.join(text(v) for v in x)})"
         if isinstance(x, dict):
-            items = [(k, make(v)) for k, v in x.items()]
-            return lambda arrays, numbers: _updated(x, {k: f(arrays, numbers) for k, f in items})
+            return f"updated({named(x)}, {branches(x)})"
         if tree.is_node(type(x)):
-            branches = [(k, make(v)) for k, v in x.tree_children().items()]
-            return lambda arrays, numbers: x.tree_rebuild({k: f(arrays, numbers) for k, f in branches})
-        return lambda arrays, numbers: x
+            return f"{named(x)}.tree_rebuild({branches(x.tree_children())})"
+        return named(x)
 
-    return make(x)
+    made: Build = eval(f"lambda arrays, numbers: {text(x)}", names)
+    return made
+
+
+def matcher(args: tuple[Any, ...], kwargs: dict[str, Any], backend: Any) -> Match | None:
+    """Return a function that gives arrays and numbers of arguments of the same form, on the same backend; else None.
+
+    It tells in one go what `Leaves`, a look for the backend and a comparison of forms tell, in a tenth of their time. Forms with
+    anything but dicts, tuples and lists of arrays of devices, Python numbers, None and bools have none, nor have those without an array.
+    """
+    names: dict[str, Any] = {"DeviceArray": DeviceArray, "backend": backend}
+    lines, arrays, numbers = list[str](), list[str](), list[str]()
+
+    def known(x: Any, name: str) -> bool:
+        kind = type(x)
+        if kind is DeviceArray:
+            names[f"spec_{name}"] = x.spec
+            refused = f"type({name}) is not DeviceArray or {name}.spec is not spec_{name} or {name}.backend is not backend"
+            arrays.append(name)
+        elif kind is int or kind is float:
+            refused = f"type({name}) is not {kind.__name__}"
+            numbers.append(name)
+        elif x is None or kind is bool:
+            refused = f"{name} is not {x}"
+        elif kind is dict or kind is tuple or kind is list:
+            names[f"keys_{name}"] = tuple(x) if kind is dict else len(x)
+            refused = f"type({name}) is not {kind.__name__} or {'tuple' if kind is dict else 'len'}({name}) != keys_{name}"
+        else:
+            return False
+        lines.append(f"if {refused}: return None")
+        if kind not in (dict, tuple, list) or not x:
+            return True
+        parts = [f"{name}_{i}" for i in range(len(x))]
+        lines.append(f"{', '.join(parts)}, = {name}{'.values()' if kind is dict else ''}")
+        return all(known(v, part) for v, part in zip(x.values() if kind is dict else x, parts, strict=True))
+
+    if not known(args, "a") or not known(kwargs, "k") or not arrays:
+        return None
+    body = "".join(f"    {line}\n" for line in [*lines, f"return [{', '.join(arrays)}], [{', '.join(numbers)}]"])
+    exec(f"def match(a, k):\n{body}", names)
+    made: Match = names["match"]
+    return made
 
 
 def restored(x: Any, arrays: Sequence[Any], numbers: Sequence[Any]) -> Any:

@@ -126,6 +126,54 @@ def test_another_shape_dtype_or_tree_records_anew(backend: Backend, rng: np.rand
     assert len(f.variants) == 5
 
 
+def test_a_settled_form_lets_no_other_pass(backend: Backend, rng: np.random.Generator) -> None:
+    def f(x: Any, options: Any) -> Any:
+        parts = options["parts"]
+        scaled = x * parts[0] if type(parts[0]) is not bool else x - 1.0
+        return {"y": scaled if options["flag"] else ops.negative(scaled), "kind": type(parts).__name__, "keys": tuple(options), "last": parts[-1]}
+
+    captured = pnn.capture(f)
+    x = draw(rng, 3, 4)
+    settled: dict[str, Any] = {"parts": (2.0, None), "flag": True}
+    kept = []
+    others: list[tuple[Any, Any]] = [
+        (x, {"parts": [2.0, None], "flag": True}), (x, {"parts": (2.0, None), "flag": False}), (x, {"parts": (2, None), "flag": True}),
+        (x, {"parts": (True, None), "flag": True}), (x, {"parts": (2.0, 3), "flag": True}), (x, {"parts": (2.0,), "flag": True}),
+        (x, {"flag": True, "parts": (2.0, None)}), (x, OrderedDict(settled)), (draw(rng, 4, 3).T, settled), (draw(rng, 4, 3), settled),
+        (ops.astype(x, np.float16), settled), (x, {**settled, "more": None}),
+    ]  # fmt: skip
+    for other, options in others:
+        for _ in range(3):
+            y = draw(rng, 3, 4)
+            kept.append((captured(y, settled)["y"], f(y, settled)["y"]))
+        made, wanted = captured(other, options), f(other, options)
+        assert same(made["y"], wanted["y"])
+        assert made["y"].dtype == wanted["y"].dtype
+        assert [made[k] for k in ("kind", "keys", "last")] == [wanted[k] for k in ("kind", "keys", "last")]
+    assert len(captured.variants) == 1 + len(others)
+    assert all(same(a, b) for a, b in kept)  # no replay wrote over what another gave
+    captured.forget()
+    captured(x, settled)
+    assert len(captured.variants) == 1
+
+
+def test_a_settled_form_lets_no_other_backend_pass(rng: np.random.Generator) -> None:
+    if "opencl" not in VALUES:
+        pytest.skip("two backends with arrays of their own are needed: numpy and opencl")
+    f = pnn.capture(lambda x, y: x + y)
+    a, b = (rng.standard_normal((2, 3), dtype=np.float32) for _ in range(2))
+    with pnn.use_backend(find("opencl")):
+        there = pnn.asarray(a), pnn.asarray(b)
+    with pnn.use_backend(find("numpy")):
+        here = pnn.asarray(a), pnn.asarray(b)
+        for _ in range(3):
+            assert same(f(*there), a + b)
+            assert same(f(*here), a + b)
+        assert len(f.variants) == 2
+        with pytest.raises(ArgumentError, match="were given to one step"):
+            f(there[0], here[1])
+
+
 def test_settings_of_modules_belong_to_the_form(backend: Backend, rng: np.random.Generator) -> None:
     f = pnn.capture(lambda model, x: model(x))
     x = draw(rng, 4, 3) * 0.01
@@ -349,6 +397,16 @@ def test_donated_arrays_raise_when_used_again(rng: np.random.Generator) -> None:
                 stale + 1.0
         with pytest.raises(StaleArray, match="donates it"):
             step(first, x)
+
+
+def test_a_step_of_nothing_but_state(backend: Backend, rng: np.random.Generator) -> None:
+    step = pnn.capture(lambda state: state * 0.5, donate="state")
+    state = draw(rng, 5)
+    wanted = pnn.to_numpy(state).copy()
+    for _ in range(4):
+        state = step(state)
+        wanted *= np.float32(0.5)
+        assert pnn.to_numpy(state).tobytes() == wanted.tobytes()
 
 
 def test_states_may_come_from_elsewhere(backend: Backend, rng: np.random.Generator) -> None:
