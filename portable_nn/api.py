@@ -70,7 +70,9 @@ def asarray(
     if type(x) is Traced:
         return x if wanted in (None, x.dtype) else find("astype")(x, wanted)
     host: npt.NDArray[Any]
-    if type(x) is DeviceArray or _is_foreign(x):
+    if type(x) is np.ndarray:
+        host = x
+    elif type(x) is DeviceArray or _is_foreign(x):
         owner = x.backend if type(x) is DeviceArray else foreign("asarray", x)[1]
         if owner is target:
             same = wanted is None or wanted == x.dtype

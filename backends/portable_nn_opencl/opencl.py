@@ -182,11 +182,14 @@ class OpenCLBackend(TimedBackend):
         if spec.size == 0:
             self.synchronize()  # what was launched may have something to report
             return np.empty(spec.shape, spec.dtype)
-        refuse_revoked((x,))
         low, high = span(spec)
         # The range of memory that covers the array, as it lies; strides are applied on the host.
         flat = np.empty(high - low + 1, spec.dtype)
-        cl.enqueue_copy(self.quick_queue(), _bytes(flat), x.storage.buffer, src_offset=(x.offset + low) * spec.dtype.itemsize)
+        try:
+            cl.enqueue_copy(self.quick_queue(), _bytes(flat), x.storage.buffer, src_offset=(x.offset + low) * spec.dtype.itemsize)
+        except (TypeError, cl.Error):
+            refuse_revoked((x,))
+            raise
         self._in_flight = False  # that waited for everything before it
         self.waits += 1
         self._uploads.clear()
@@ -286,5 +289,5 @@ def _own_thread_queue(context: Any, found: found_devices.Found) -> Any:
 
 
 def _bytes(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a contiguous array as bytes: the buffer protocol does not know bfloat16."""
-    return x.reshape(-1).view(np.uint8)
+    """Return a contiguous array as what the buffer protocol knows: bfloat16, which it does not, as bytes."""
+    return x if x.dtype.isbuiltin == 1 else x.reshape(-1).view(np.uint8)

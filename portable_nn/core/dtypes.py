@@ -45,7 +45,7 @@ _WEAK_FITS = {
 
 def canonical(dtype: object) -> DType:
     """Return `dtype` (name, NumPy dtype or scalar type) as one of the dtypes above."""
-    found: DType = bfloat16 if dtype == "bfloat16" else np.dtype(dtype)  # type: ignore[call-overload]
+    found: DType = dtype if isinstance(dtype, np.dtype) else bfloat16 if dtype == "bfloat16" else np.dtype(dtype)  # type: ignore[call-overload]
     if found not in _KIND:
         names = ", ".join(d.name for d in ALL)
         raise DTypeError(f"dtype {dtype!r} is not one portable_nn stores; use one of {names}")

@@ -126,7 +126,11 @@ def _config() -> dict[str, str]:
 
 def wish() -> tuple[str, ...]:
     """Return the names asked for by environment or config file, in order; ("auto",) when nothing was said."""
-    text = os.environ.get("PORTABLE_NN_BACKEND") or _config().get("backend") or "auto"
+    return _wished(os.environ.get("PORTABLE_NN_BACKEND") or _config().get("backend") or "auto")
+
+
+@lru_cache(maxsize=64)
+def _wished(text: str) -> tuple[str, ...]:
     wished = tuple(part.strip() for part in text.split(",") if part.strip())
     for name in wished:
         if name != "auto":
