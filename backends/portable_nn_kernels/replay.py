@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from portable_nn.core.dtypes import uint8
@@ -237,18 +238,18 @@ class PlannedReplay:
         program = self.program
         states = {position: i for position, i in program.donated.items() if i in self._states}
         others = [n for position, n in enumerate(self._results) if position not in states]
-        self._taken = list(self._input_bases.values())  # positions of inputs
         self._made = [program.slots[base].spec for base in self._result_bases]
         still = [n for n in dict.fromkeys(others) if n in self._arrays]
         self._still = [self._arrays[n] for n in still]
-        at = {slot: number for number, slot in enumerate([*self._input_bases, *self._result_bases, *still])}
+        number = count(len(program.inputs))
+        at = self._input_bases | {slot: next(number) for slot in (*self._result_bases, *still)}
         self._views: list[tuple[int, Spec, int]] = []  # (of what, spec, offset)
         for n in sorted({*(slot for _, _, slot in changes), *others} - set(at)):
             slot = program.slots[n]
             self._views.append((at[slot.base], slot.spec, slot.offset))
-            at[n] = len(at)
+            at[n] = next(number)
         self._changes = [(given, position, at[n]) for given, position, n in changes]  # (given, position, number)
-        self._outs = [None if position in states else at[n] for position, n in enumerate(self._results)]  # numbers
+        self._outs = [0 if position in states else at[n] for position, n in enumerate(self._results)]  # numbers
         self._state_outs = [(position, i, self._arrays[self._results[position]]) for position, i in states.items()]
 
     # -- running ----------------------------------------------------------------------------------------------------
@@ -259,13 +260,11 @@ class PlannedReplay:
         if self._states:
             self._refuse_states(arrays)
             self._take_states(arrays)
-        allocate = backend.allocate
-        places = [arrays[i] for i in self._taken]
-        places += [allocate(spec) for spec in self._made]
-        places += self._still
+        places = [*arrays, *map(backend.allocate, self._made), *self._still]
         for of, spec, offset in self._views:
             places.append(backend.alias(places[of], spec, offset))
-        for given, at, number in self._changes:
+        changes = self._changes
+        for given, at, number in changes:
             given[at] = places[number]
         for given, at, index in self._numbers:
             given[at] = numbers[index]
@@ -275,13 +274,13 @@ class PlannedReplay:
                 self._packing()
                 self._packed = versions
         self.run()
-        results = [None if number is None else places[number] for number in self._outs]
+        results = [*map(places.__getitem__, self._outs)]
         for position, i, array in self._state_outs:
             made = self._handed.get(i)
             if made is None:
                 made = self._handed[i] = backend.shared(array)
             results[position] = made
-        for given, at, _ in self._changes:  # what is given and handed out lives no longer than its user wants
+        for given, at, _ in changes:  # what is given and handed out lives no longer than its user wants
             given[at] = None
         return results
 
