@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import find
-from test_rewrite import PLANNED, arrays, names, with_and_without_feeds
+from test_rewrite import TRANSFORMED, arrays, names, planning, with_and_without_feeds
 
 import portable_nn as pnn
 from portable_nn import ops
@@ -22,9 +21,9 @@ FED = (
 )
 
 
-@pytest.fixture(params=PLANNED)
+@pytest.fixture(params=TRANSFORMED)
 def planned(request: pytest.FixtureRequest) -> Any:
-    with pnn.use_backend(find(request.param)) as backend:
+    with planning(request.param) as backend:
         yield backend
 
 

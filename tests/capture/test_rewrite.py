@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,23 @@ from portable_nn.core import registry
 from portable_nn.core.fused import Fused
 
 PLANNED = tuple(name for name in (*VALUES, *SHAPES) if name.partition(":")[0] not in ("null",) and name != "numpy")
+
+# Convolutions of images this small have no transforms on their own.
+TRANSFORMED = (*PLANNED, *(f"{name}+winograd" for name in PLANNED if name == "opencl"))
+
+
+@contextmanager
+def planning(named: str) -> Iterator[Any]:
+    """Use the backend of a name of `TRANSFORMED`."""
+    name, _, winograd = named.partition("+")
+    with pnn.use_backend(find(name)) as backend:
+        if winograd:
+            backend.use_sizes({"cpu.winograd.work": 1, "cpu.winograd.weight_channels": 16, "cpu.winograd.block": 16})
+        try:
+            yield backend
+        finally:
+            if winograd:
+                backend.use_sizes({})
 
 
 def arrays(rng: np.random.Generator, *shapes: tuple[int, ...], dtype: Any = np.float32) -> list[Any]:

@@ -17,6 +17,7 @@
 #define NR (NV * VW)
 
 #include "conv_patch.h"
+#include "conv_store.h"
 
 #ifdef CONV_LAST_PACK
 /* Filters as (group, block, block of CB channels, p, q, channel, NR) in the compute type, zeros past o. One work-item: `chunk`
@@ -57,10 +58,6 @@ KERNEL(pnn_conv_last_pack, 1, 1, 1)(IN(T, weight), OUT(R, packed), i64 count, i6
                         acc[(u - t) * NV + j] = fma(av, bv[t * NV + j], acc[(u - t) * NV + j]);                        \
         }                                                                                                              \
     }
-
-/* What is stored: the sum, SUM_MORE: and what lies at its place in `more`, SUM_RELU_GRAD: where `gate` is over 0, else 0. */
-#define SUM_MORE 1
-#define SUM_RELU_GRAD 2
 
 /* One work-item: `chunk` bands of `band` output rows of one group, blocks [GROUP_ID(1) block_step, ...) of output channels.
  * Traffic: the image once and the rows that bands share twice, y once; filters from cache, once per tile. */
@@ -132,34 +129,13 @@ KERNEL(pnn_conv_last, 1, 1, 1)(IN(T, x), IN(R, packed), IN(T, bias), OUT(T, y), 
                             NEXT_TAP(h)
                         }
                     }
-#ifdef VEPILOGUE
 #pragma unroll
-                    for (int r = 0; r < P * NV; ++r) acc[r] = VEPILOGUE(acc[r]);
-#endif
-                    GLOBAL TYPE(T)* out = y + place;
-                    if (end) {
+                    for (int r = 0; r < P; ++r)
+                        if (r < live)
 #pragma unroll
-                        for (int r = 0; r < P; ++r)
-                            if (r < live)
-#pragma unroll
-                                for (int j = 0; j < NV; ++j) {
-                                    const i64 at = place + r * yw + j * VW;
-                                    const VEC sum = acc[r * NV + j] + VGET(T, more + at, 0);
-                                    VPUT(T, y + at, end == SUM_MORE ? sum : select((VEC)(0), sum, VGET(T, gate + at, 0) > 0));
-                                }
-                    } else if (yo == 1 && cols == NR) {
-#pragma unroll
-                        for (int r = 0; r < P; ++r)
-                            if (r < live)
-#pragma unroll
-                                for (int j = 0; j < NV; ++j) VPUT(T, out + r * yw + j * VW, acc[r * NV + j]);
-                    } else {
-                        R all[P * NR];
-#pragma unroll
-                        for (int r = 0; r < P * NV; ++r) CAT(vstore, VW)(acc[r], r, all);
-                        ONE_COPY for (i64 r = 0; r < live; ++r)
-                            ONE_COPY for (i64 l = 0; l < cols; ++l) STORE(T, out, r * yw + l * yo, all[r * NR + l]);
-                    }
+                            for (int j = 0; j < NV; ++j)
+                                if (j * VW < cols)
+                                    pnn_conv_store(acc[r * NV + j], y, place + r * yw + j * VW * yo, yo, cols - j * VW < VW ? cols - j * VW : VW, more, gate, end);
                 }
         }
     }

@@ -25,6 +25,8 @@
     AT_IN(R, x##_gb);
 #define FED(x) GLOBAL const TYPE(T)* x##_z, GLOBAL const R* x##_mean, GLOBAL const R* x##_rstd, GLOBAL const R* x##_weight, \
     GLOBAL const R* x##_bias, GLOBAL const R* x##_gw, GLOBAL const R* x##_gb, i32 x##_kind, R x##_share
+/* Channels from `c` on, which are `step` apart in memory. */
+#define FED_FROM(x, c, step) x##_z += (c) * (step); x##_mean += c; x##_rstd += c; x##_weight += c; x##_bias += c; x##_gw += c; x##_gb += c;
 #define FED_GIVEN(x) x##_z, x##_mean, x##_rstd, x##_weight, x##_bias, x##_gw, x##_gb, x##_kind, x##_share
 
 /* `count` pixels, `move` apart from element `at` on, channels [c, c + VW): to `to`, `step` apart. */

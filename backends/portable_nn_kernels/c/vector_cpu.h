@@ -16,8 +16,10 @@
  * second level, for the first one is full of what is worked on. OpenCL's own prefetch() is a call and slow on Intel's runtime. */
 #if AHEAD
 #define PREFETCH(p) __builtin_prefetch((const void*)(size_t)(p), 0, 2)
+#define PREFETCH_STORE(p) __builtin_prefetch((const void*)(size_t)(p), 1, 2) /* a line that will be written: for this core alone */
 #else
 #define PREFETCH(p)
+#define PREFETCH_STORE(p)
 #endif
 #define CACHE_LINE(tag) ((i64)(64 / sizeof(TYPE(tag)))) /* elements of a cache line */
 

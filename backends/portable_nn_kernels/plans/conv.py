@@ -8,7 +8,7 @@ from portable_nn.core.geometry import Window, conv_window_of
 from portable_nn.core.spec import Spec, Weak
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch, Term
 
-from . import conv_cpu, conv_depth, conv_last, plans
+from . import conv_cpu, conv_depth, conv_last, conv_winograd, plans
 from .gemm_parts import EPILOGUES
 from .index_width import index_tag
 
@@ -141,7 +141,10 @@ def weight_grad(call: Call, profile: Profile, copied: bool = False) -> Plan:
         plan, partial, parts, lanes = conv_depth.weight_grad(profile, x, y, weight, window)
         return Plan((*plan.launches, weight_sum(profile, weight, partial, parts, 1, lanes)), plan.scratch)
     if profile.shape == "cpu" and y.size and conv_last.serves(x, weight.shape[1], y.shape[1] // groups):
-        plan, partial, parts, lanes = conv_last.weight_grad(profile, x, y, weight, window, groups, copied)
+        if conv_winograd.serves_weight(profile, x.shape[0], weight.shape[1], y.shape[1] // groups, window):
+            plan, partial, parts, lanes = conv_winograd.weight_grad(profile, x, y, window, groups)
+        else:
+            plan, partial, parts, lanes = conv_last.weight_grad(profile, x, y, weight, window, groups, copied)
         # The blocks are of input channels: sums of one output channel each, c of them with a row per tap.
         turned = Spec((weight.shape[0] * weight.shape[1], weight.shape[2] * weight.shape[3]), weight.dtype)
         return Plan((*plan.launches, weight_sum(profile, turned, partial, parts, weight.shape[0], lanes)), plan.scratch)

@@ -5,6 +5,7 @@ Over 250 lines because the three directions share their pieces.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import gcd
 
@@ -13,7 +14,7 @@ from portable_nn.core.geometry import Axis, Window, is_channels_last
 from portable_nn.core.spec import Spec
 from portable_nn_kernels.launch import Arg, Const, Define, In, Launch, Out, Plan, Profile, Ref, Scratch
 
-from . import conv_last, conv_lines
+from . import conv_last, conv_lines, conv_winograd
 from .conv_lines import items, lanes_of
 from .gemm_parts import VECTOR_EPILOGUES
 
@@ -137,6 +138,10 @@ def _panels(
     return tuple(launches), (packed,)
 
 
+def _channels_last(profile: Profile, n: int, c: int, o: int, reach: tuple[conv_last.Reach, conv_last.Reach]) -> Callable[..., Plan]:
+    return conv_winograd.convolution if conv_winograd.serves(profile, n, c, o, reach) else conv_last.convolution
+
+
 def forward(
     profile: Profile, x: Spec, weight: Spec, y: Spec, bias: Spec | None, window: Window, groups: int, epilogue: str = ""
 ) -> Plan:
@@ -148,7 +153,7 @@ def forward(
     last = conv_last.serves(x, c, o)
     if last or conv_lines.serves(o, w.out, w.stride):
         reach = conv_last.reach_of(h), conv_last.reach_of(w)
-        unpadded = conv_last.convolution if last else conv_lines.convolution
+        unpadded = _channels_last(profile, x.shape[0], c, o, reach) if last else conv_lines.convolution
         return unpadded(
             profile, x, weight, (0, o * wo, wo, wc, wp, wq), shift, y, (0, *y.strides), groups=groups, c=c, o=o, reach=reach, scratch=0,
             epilogue=epilogue,
@@ -227,7 +232,6 @@ def _unpadded_input_grad(
     h, w = window
     c, o = x.shape[1] // groups, y.shape[1] // groups
     wo, wc, wp, wq = weight.strides
-    unpadded = conv_last.convolution if last else conv_lines.convolution
     launches: list[Launch] = []
     scratch: list[Spec] = []
     for row in phases(h):
@@ -239,6 +243,7 @@ def _unpadded_input_grad(
                 conv_last.Reach(axis.out, f.base - (f.taps - 1) * f.back, 1, f.back, 0 if empty else f.taps, f.count)
                 for axis, f in ((h, row), (w, col))
             )  # fmt: skip
+            unpadded = _channels_last(profile, x.shape[0], o, c, (reach[0], reach[1])) if last else conv_lines.convolution
             filters = (0 if empty else p * wp + q * wq, o * wo, wc, wo, -row.tap_step * wp, -col.tap_step * wq)
             places = (row.first * x.strides[2] + col.first * x.strides[3], *x.strides[:2], h.stride * x.strides[2], w.stride * x.strides[3])
             made = unpadded(

@@ -151,7 +151,7 @@ def _tags(kernel: str, spec: Spec, tile: _Tile, **more: int) -> tuple[tuple[str,
     return (kernel.removeprefix("pnn_").upper(), 1), *named, *more.items()
 
 
-def _chunk(profile: Profile, count: int, work: int) -> int:
+def chunk_of(profile: Profile, count: int, work: int) -> int:
     """Return how many of `count` units one work-item takes, when all are `work` multiply-adds."""
     items = max(1, min(count, profile.size("cpu.conv.groups") * profile.units, work // profile.size("cpu.conv.work")))
     if items > profile.units:
@@ -185,14 +185,14 @@ def convolution(
     launches = []
     count = groups * blocks * _up(c, tile.channels)
     if h.taps * w.taps:
-        chunk = _chunk(profile, count, count * tile.channels * h.taps * w.taps * width)
+        chunk = chunk_of(profile, count, count * tile.channels * h.taps * w.taps * width)
         launches.append(Launch(
             "pnn_conv_last_pack", _SOURCE, (_up(count, chunk),), (1,),
             (In(1), Scratch(scratch), *_i64(count, blocks, c, h.taps, w.taps, o, *filters, chunk)), _tags("pnn_conv_last_pack", weight, tile), packs=True,
         ))  # fmt: skip
     bands = n * _up(h.out, tile.band)
     work = n * h.out * w.out * groups * o * c * max(h.taps * w.taps, 1)
-    chunk = _chunk(profile, bands, work // groups)
+    chunk = chunk_of(profile, bands, work // groups)
     items = _up(bands, chunk) * groups
     block_step = _up(blocks, profile.units) if items < profile.units and work > 2 * profile.size("cpu.conv.work") else blocks
     end: tuple[tuple[str, Define], ...] = (("VEPILOGUE(v)", VECTOR_EPILOGUES[epilogue]),) if epilogue else ()

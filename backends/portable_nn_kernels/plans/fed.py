@@ -15,7 +15,7 @@ from . import RULES
 from .conv import weight_grad
 from .conv_last import Feed, ending, feed
 
-_KERNELS = ("pnn_conv_last", "pnn_conv_last_weight")
+_KERNELS = ("pnn_conv_last", "pnn_conv_last_weight", "pnn_conv_winograd", "pnn_conv_winograd_weight")
 _KINDS = {"norm_relu": 1, "norm_grad": 2, "norm_relu_grad": 3}  # as the kernels' text says
 _ORDER = ("x", "mean", "rstd", "weight", "bias", "gw", "gb")
 
