@@ -4,6 +4,7 @@
 #ifdef PNN_OPENCL
 #include "math.h"
 #include "vector_cpu.h"
+#include "conv_depth.h"
 #define REAL R
 #define MANY 4 /* vectors of channels at a time */
 
@@ -13,16 +14,16 @@
  * One work-item: `chunk` rows. Traffic: x and y once, rows of x from cache for each tap. */
 #if GRAD
 #define SOURCE(at, i, p, stride, dilation, before, size)                                                        \
-    const i64 at##_far = (i) + (before) - (p) * (dilation), at = at##_far / (stride);                           \
-    if (at##_far < 0 || at##_far % (stride) != 0 || at >= (size)) continue;
+    const i64 at##_far = (i) + (before) - (p) * (dilation), at = (stride) == 1 ? at##_far : at##_far / (stride); \
+    if (at##_far < 0 || at * (stride) != at##_far || at >= (size)) continue;
 #else
 #define SOURCE(at, i, p, stride, dilation, before, size)                                                        \
     const i64 at = (i) * (stride) + (p) * (dilation) - (before);                                                \
     if (at < 0 || at >= (size)) continue;
 #endif
 KERNEL(pnn_conv_depth, 1, 1, 1)(IN(T, x), IN(R, filters), IN(T, bias), OUT(T, y), i64 images, i64 channels, i64 h, i64 w, i64 oh,
-                                i64 ow, i64 kh, i64 kw, i64 sh, i64 sw, i64 dh, i64 dw, i64 top, i64 left, i64 xn, i64 xh, i64 xw,
-                                i64 yn, i64 yh, i64 yw, i64 chunk, i32 has_bias, i64 bias_step) {
+                                i64 ow, i64 kh, i64 kw, i64 sh, i64 sw, i64 dh, i64 dw, i64 top, i64 left, i64 inner_first,
+                                i64 inner_last, i64 inner_step, i64 xn, i64 xh, i64 xw, i64 yn, i64 yh, i64 yw, i64 chunk, i32 has_bias, i64 bias_step) {
     AT_IN(T, x);
     AT_IN(R, filters);
     AT_IN(T, bias);
@@ -30,18 +31,22 @@ KERNEL(pnn_conv_depth, 1, 1, 1)(IN(T, x), IN(R, filters), IN(T, bias), OUT(T, y)
     const i64 lines = images * oh, first = GROUP_ID(0) * chunk, stop = first + chunk < lines ? first + chunk : lines;
     for (i64 line = first; line < stop; ++line) {
         const i64 image = line / oh, i = line % oh;
+        i64 from[TAPS], tap[TAPS], count = 0;
+        GLOBAL const TYPE(T)* in = x + image * xn;
         for (i64 j = 0; j < ow; ++j) {
-            i64 from[TAPS], tap[TAPS];
-            i64 count = 0;
-            for (i64 p = 0; p < kh; ++p) {
-                SOURCE(row, i, p, sh, dh, top, h)
-                for (i64 q = 0; q < kw; ++q) {
-                    SOURCE(col, j, q, sw, dw, left, w)
-                    from[count] = row * xh + col * xw;
-                    tap[count++] = (p * kw + q) * channels;
+            if (j > inner_first && j < inner_last) in += inner_step; /* the taps of the pixel before */
+            else {
+                in = x + image * xn;
+                count = 0;
+                for (i64 p = 0; p < kh; ++p) {
+                    SOURCE(row, i, p, sh, dh, top, h)
+                    for (i64 q = 0; q < kw; ++q) {
+                        SOURCE(col, j, q, sw, dw, left, w)
+                        from[count] = row * xh + col * xw;
+                        tap[count++] = (p * kw + q) * channels;
+                    }
                 }
             }
-            GLOBAL const TYPE(T)* in = x + image * xn;
             GLOBAL TYPE(T)* out = y + image * yn + i * yh + j * yw;
             i64 c = 0;
             for (; c + MANY * VW <= channels; c += MANY * VW) {
@@ -62,6 +67,7 @@ KERNEL(pnn_conv_depth, 1, 1, 1)(IN(T, x), IN(R, filters), IN(T, bias), OUT(T, y)
                 for (int k = 0; k < MANY; ++k) VPUT(T, out + c + k * VW, acc[k]);
             }
             for (; c < channels; c += VW) {
+                c = DEPTH_FIRST(c);
                 const i64 live = channels - c < VW ? channels - c : VW;
                 R lane[VW];
                 for (i64 l = 0; l < VW; ++l) lane[l] = has_bias && l < live ? LOAD(T, bias, (c + l) * bias_step) : 0;
@@ -124,7 +130,8 @@ KERNEL(pnn_conv_depth_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), i64 
     partial += GROUP_ID(0) * blocks * kh * KW * VW;
     for (i64 l0 = first; l0 < stop; l0 += band) {
         const i64 l1 = l0 + band < stop ? l0 + band : stop;
-        for (i64 c = 0; c < channels; c += VW)
+        for (i64 block = 0; block < channels; block += VW) {
+            const i64 c = DEPTH_FIRST(block);
             for (i64 p = 0; p < kh; ++p) {
                 VEC acc[KW];
 #pragma unroll
@@ -132,10 +139,12 @@ KERNEL(pnn_conv_depth_weight, 1, 1, 1)(IN(T, x), IN(T, g), OUT(R, partial), i64 
                 if (c + VW <= channels) { DEPTH_BODY(WHOLE_GET) } else { DEPTH_BODY(REST_GET) }
 #pragma unroll
                 for (int q = 0; q < KW; ++q) {
-                    GLOBAL R* sum = partial + ((c / VW * kh + p) * KW + q) * VW;
+                    GLOBAL R* sum = partial + ((block / VW * kh + p) * KW + q) * VW;
+                    if (c < block) acc[q] = pnn_depth_rest(acc[q], block - c);
                     VPUT(R, sum, l0 == first ? acc[q] : VGET(R, sum, 0) + acc[q]);
                 }
             }
+        }
     }
 }
 #endif
