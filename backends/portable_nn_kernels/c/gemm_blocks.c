@@ -29,11 +29,22 @@ DEVICE void pnn_gemm_pack_rows(GLOBAL const TYPE(TA)* a, i64 a_row, i64 a_col, i
     }
 }
 
+#if AHEAD
+#define GEMM_AHEAD(p, level) __builtin_prefetch((const void*)(size_t)(p), 0, level)
+#else
+#define GEMM_AHEAD(p, level)
+#endif
+
 /* Ask for the part of A that is packed next, row `r` of a tile, while this one is multiplied. */
 DEVICE void pnn_gemm_ahead(GLOBAL const TYPE(TA)* a, i64 steps) {
-#if AHEAD
-    for (i64 p = 0; p < steps; p += 64 / sizeof(TYPE(TA))) __builtin_prefetch((const void*)(size_t)(a + p), 0, 2);
-#endif
+    for (i64 p = 0; p < steps; p += 64 / sizeof(TYPE(TA))) GEMM_AHEAD(a + p, 2);
+}
+
+/* The same for the panel of B that is packed next: `steps` of its rows. */
+DEVICE void pnn_gemm_ahead_panel(GLOBAL const TYPE(TB)* b, i64 b_row, i64 steps) {
+    for (i64 p = 0; p < steps; ++p)
+#pragma unroll
+        for (int j = 0; j < NV; ++j) GEMM_AHEAD(b + p * b_row + j * VW, 2);
 }
 
 KERNEL(pnn_gemm_blocks, 1, 1, 1)(GEMM_ARGS, OUT(ACC_TAG(TC), a_block), OUT(ACC_TAG(TC), b_block), OUT(ACC_TAG(TC), sums),
@@ -56,6 +67,14 @@ KERNEL(pnn_gemm_blocks, 1, 1, 1)(GEMM_ARGS, OUT(ACC_TAG(TC), a_block), OUT(ACC_T
             for (i64 t = t0; t < t1; ++t) {
                 const i64 i0 = t * MR, row = i0 + q - q0;
                 if (q - q0 < MR && row < m && a_col == 1 && k1 < k_last) pnn_gemm_ahead(a + row * a_row + k1, k_block);
+                if (b_panel == 0 && b_col == 1 && q + 1 < q1) { /* each tile asks for its share */
+                    const i64 p0 = (t - t0) * steps / (t1 - t0), p1 = (t + 1 - t0) * steps / (t1 - t0);
+                    pnn_gemm_ahead_panel(b + (k0 + p0) * b_row + (j0 + NR) * b_col, b_row, p1 - p0);
+                }
+                GLOBAL REAL* resting = rest + ((q - q0) * tiles + t - t0) * (MR * NR);
+                if (k0 > k_first) /* added after the loop: into the first cache until then */
+#pragma unroll
+                    for (int i = 0; i < MR * NV; ++i) GEMM_AHEAD(resting + i * VW, 3);
                 VEC acc[MR * NV];
 #pragma unroll
                 for (int i = 0; i < MR * NV; ++i) acc[i] = (VEC)(0);
@@ -74,7 +93,6 @@ KERNEL(pnn_gemm_blocks, 1, 1, 1)(GEMM_ARGS, OUT(ACC_TAG(TC), a_block), OUT(ACC_T
                         }
                     }
                 }
-                GLOBAL REAL* resting = rest + ((q - q0) * tiles + t - t0) * (MR * NR);
                 if (k0 > k_first)
 #pragma unroll
                     for (int i = 0; i < MR * NV; ++i) acc[i] += CAT(vload, VW)(i, resting);
